@@ -1,0 +1,140 @@
+"""What the shell offers after TAB. These functions read only, and offer nothing rather than fail."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from svcctl.config.settings import Settings
+
+_OFFERED = 200
+Candidates = list[tuple[str, str]]
+"""What may be typed, each with a word about it."""
+
+
+def complete_users(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Usernames, with the user's state."""
+
+    def names(connection: "Connection") -> Iterable[tuple[str, str]]:
+        from svcctl.store.people import names_like
+
+        return names_like(connection, incomplete, limit=_OFFERED)
+
+    return _from_database(ctx, incomplete, names)
+
+
+def complete_groups(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Names of groups, with who made them."""
+
+    def names(connection: "Connection") -> Iterable[tuple[str, str]]:
+        from svcctl.store.groups import names_like
+
+        return names_like(connection, incomplete, limit=_OFFERED)
+
+    return _from_database(ctx, incomplete, names)
+
+
+def complete_runs(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Ids of the latest runs, with when and what."""
+
+    def ids(connection: "Connection") -> Iterable[tuple[str, str]]:
+        from svcctl.store.runs import listing
+
+        runs = listing(connection, limit=_OFFERED)
+        return [(str(run["id"]), f"{run['started_at']} {run['command']}") for run in runs]
+
+    return _from_database(ctx, incomplete, ids)
+
+
+def complete_states(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Names of the configured states."""
+    return _from_settings(
+        ctx,
+        incomplete,
+        lambda settings: [
+            (name, f"priority {rule.priority}") for name, rule in settings.state_rules()
+        ],
+    )
+
+
+def complete_services(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Names of the configured services."""
+    return _from_settings(
+        ctx,
+        incomplete,
+        lambda settings: [
+            (name, str(table.get("hook", ""))) for name, table in settings.services.items()
+        ],
+    )
+
+
+def complete_sources(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Names of the configured directory sources."""
+    return _from_settings(
+        ctx,
+        incomplete,
+        lambda settings: [
+            (name, str(source.path)) for name, source in settings.directory.sources.items()
+        ],
+    )
+
+
+def _from_settings(
+    ctx: typer.Context,
+    incomplete: str,
+    names: Callable[["Settings"], Iterable[tuple[str, str]]],
+) -> Candidates:
+    with _silence():
+        return _starting(names(_settings(ctx)), incomplete)
+    return []
+
+
+def _from_database(
+    ctx: typer.Context,
+    incomplete: str,
+    names: Callable[["Connection"], Iterable[tuple[str, str]]],
+) -> Candidates:
+    with _silence():
+        from svcctl.store.database import Database
+
+        database = Database(_settings(ctx).database_url, read_only=True, busy=1)
+        try:
+            if not database.exists():
+                return []
+            with database.read() as connection:
+                return _starting(names(connection), incomplete)
+        finally:
+            database.close()
+    return []
+
+
+def _settings(ctx: typer.Context) -> "Settings":
+    """The command line so far was only read, not run: there is no `ctx.obj` yet."""
+    from svcctl.config.load import load
+
+    named = ctx.find_root().params.get("config")
+    return load(Path(named) if named else None)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """A shell shows whatever goes wrong in the middle of the line that is being typed."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001, S110 - see above
+        pass
+
+
+def _starting(names: Iterable[tuple[str, str]], incomplete: str) -> Candidates:
+    from svcctl.commands.output import plain
+
+    return [
+        (name, plain(about))
+        for name, about in names
+        if name.startswith(incomplete) and name.isprintable()
+    ][:_OFFERED]

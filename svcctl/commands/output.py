@@ -1,0 +1,120 @@
+"""How answers are written: text tables, versioned JSON, NDJSON and CSV. Remote text is never markup."""
+
+import csv
+import io
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from svcctl.commands.options import Format
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def plain(text: object) -> str:
+    """Text fit for a terminal: no control, bidi or other invisible characters."""
+    return "".join(
+        char
+        if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else "\N{REPLACEMENT CHARACTER}"
+        for char in str(text)
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(sorted(str(item) for item in value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_cell(item)}" for key, item in sorted(value.items()))
+    return str(value)
+
+
+def _csv_cell(value: Any) -> str:
+    text = plain(_cell(value))
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one kind. `kind` and `version` name the JSON schema: `svcctl.users/1`."""
+
+    kind: str
+    columns: Sequence[str]
+    rows: Iterable[Mapping[str, Any]]
+    version: int = 1
+
+
+def write(text: str) -> None:
+    """One line (or more) of the answer."""
+    typer.echo(text)
+
+
+def say(text: str) -> None:
+    """Talk: to stderr."""
+    typer.echo(plain(text), err=True)
+
+
+def write_json(kind: str, body: Mapping[str, Any], *, version: int = 1) -> None:
+    """One JSON document: `{"schema": "svcctl.<kind>/<version>", …}`."""
+    document = {"schema": f"svcctl.{kind}/{version}", **body}
+    write(json.dumps(document, default=_json_value, ensure_ascii=False, indent=2))
+
+
+def write_line(body: Mapping[str, Any]) -> None:
+    """One NDJSON line."""
+    write(json.dumps(body, default=_json_value, ensure_ascii=False, separators=(",", ":")))
+
+
+def emit(table: Table, form: Format, *, empty: str = "") -> None:
+    """The table in the format asked for; `empty` is said on a terminal when there are no rows."""
+    match form:
+        case Format.JSON:
+            write_json(table.kind, {"rows": list(table.rows)}, version=table.version)
+        case Format.NDJSON:
+            for row in table.rows:
+                write_line(row)
+        case Format.CSV:
+            buffer = io.StringIO()
+            writer = csv.writer(buffer, lineterminator="\n")
+            writer.writerow(table.columns)
+            for row in table.rows:
+                writer.writerow([_csv_cell(row.get(column)) for column in table.columns])
+            sys.stdout.write(buffer.getvalue())
+        case Format.TEXT:
+            rows = [
+                [plain(_cell(row.get(column))) for column in table.columns] for row in table.rows
+            ]
+            if not rows:
+                if empty and sys.stdout.isatty():
+                    say(empty)
+                return
+            _text_table([column.replace("_", " ") for column in table.columns], rows)
+
+
+def _text_table(header: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
+    for line in (header, *rows):
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        write(padded.rstrip())
+
+
+def chosen(form: Format, json_flag: bool) -> Format:
+    """`--json` is short for `--format json`."""
+    return Format.JSON if json_flag else form

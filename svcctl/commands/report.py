@@ -1,0 +1,151 @@
+"""How the report of a run is written."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from svcctl.commands.options import Format
+from svcctl.commands.output import Table, emit, plain, say, write, write_json, write_line
+
+if TYPE_CHECKING:
+    from svcctl.runs.apply import Applied
+    from svcctl.runs.report import Report
+
+COLUMNS = ("service", "user", "account", "operation", "change", "status", "reason", "error")
+
+
+def render(report: "Report", form: Format, *, quiet: bool = False) -> None:
+    """Text, one JSON document, NDJSON events, or CSV rows; nothing where nothing happened."""
+    match form:
+        case Format.JSON:
+            write_json("report", document(report))
+        case Format.NDJSON:
+            streamed = not (report.dry_run or report.declined)
+            for row in report.rows():
+                if not streamed or row["status"] in ("held", "deferred"):
+                    write_line({"event": "operation", **row})
+            write_line({"event": "summary", **_summary(report)})
+        case Format.CSV:
+            rows = ({**row, "change": change(row)} for row in report.rows())
+            emit(Table("report", COLUMNS, rows), form)
+        case Format.TEXT:
+            _text(report, quiet=quiet)
+
+
+def event(applied: "Applied") -> dict[str, Any]:
+    """The NDJSON event of one operation as it ended."""
+    return {
+        "event": "operation",
+        "id": applied.id,
+        "service": applied.service,
+        "user": applied.username,
+        "account": applied.account,
+        "operation": applied.operation.verb.value,
+        "args": dict(applied.operation.args),
+        "status": applied.status.value,
+        "reason": applied.operation.reason,
+        "error": applied.error,
+    }
+
+
+def document(report: "Report") -> dict[str, Any]:
+    """The body of `svcctl.report/1`."""
+    return {**_summary(report), "operations": list(report.rows())}
+
+
+def _summary(report: "Report") -> dict[str, Any]:
+    problems = (*report.problems, *report.plan.problems)
+    body: dict[str, Any] = {
+        "command": report.command,
+        "dry_run": report.dry_run,
+        "run": report.run_id,
+        "exit_code": int(report.exit_code),
+        "counts": report.counts(),
+        "held": [
+            {
+                "service": held.service,
+                "removals": held.removals,
+                "recent": held.recent,
+                "allowed": held.allowed,
+                "population": held.population,
+            }
+            for held in report.held
+        ],
+        "problems": [
+            {
+                "service": problem.service,
+                "user": problem.username,
+                "message": problem.message,
+                "hint": problem.hint,
+                "exit_code": int(problem.code),
+            }
+            for problem in problems
+        ],
+        "missing": [
+            {"service": service, "user": user, "account": account}
+            for service, user, account in report.plan.missing
+        ],
+        "left": report.left,
+        "verified": [
+            {"service": service, "operation": verb, "result": text}
+            for service, verb, text in report.verified
+        ],
+    }
+    if report.passwords:
+        body["passwords"] = [
+            {"service": service, "user": user, "password": password}
+            for (service, user), password in report.passwords.items()
+        ]
+    return body
+
+
+def change(row: Mapping[str, Any]) -> str:
+    """What an operation changes, in a word: `+fc -corp`, a name, nothing for the plain verbs."""
+    args = row["args"]
+    signed = [f"+{name}" for name in args.get("add", ())]
+    signed += [f"-{name}" for name in args.get("remove", ())]
+    return " ".join(signed) or str(args.get("nickname") or args.get("name") or "")
+
+
+def _text(report: "Report", *, quiet: bool) -> None:
+    rows = [
+        {**row, "change": change(row), "why": row["error"] or row["reason"]}
+        for row in report.rows()
+    ]
+    columns = ("service", "user", "operation", "change", "status", "why")
+    emit(Table("report", columns, rows), Format.TEXT)
+    for (service, user), password in report.passwords.items():
+        write(f"password of {plain(user)} on {service}: {password}")
+    for service, verb, text in report.verified:
+        say(f"{service}: {verb} of an interrupted run: {text}")
+    for service, user, account in report.plan.missing:
+        say(f"{service}: {user}: account {account} is not on the service")
+    for problem in (*report.problems, *report.plan.problems):
+        whom = f"{problem.username}: " if problem.username else ""
+        say(f"{problem.service}: {whom}{problem.message}")
+        if problem.hint:
+            say(f"hint: {problem.hint}")
+    for service, error in report.gave_up.items():
+        say(f"{service}: gave up after repeated failures: {error.message}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+    for service, left in report.left.items():
+        say(f"{service}: {left} accounts are left for the next run")
+    for held in report.held:
+        say(f"{held.service}: removals are held: {held.message}")
+    if report.held and not report.dry_run:
+        say("hint: look at them with: svcctl holds list")
+    if not quiet and sys.stderr.isatty():
+        say(_sentence(report))
+
+
+def _sentence(report: "Report") -> str:
+    totals: dict[str, int] = {}
+    for counted in report.counts().values():
+        for status, number in counted.items():
+            totals[status] = totals.get(status, 0) + number
+    if report.declined:
+        return "nothing was done"
+    if not totals:
+        return "in sync" if not report.exit_code else "nothing was changed"
+    return ", ".join(f"{number} {status}" for status, number in totals.items())

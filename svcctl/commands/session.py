@@ -1,0 +1,48 @@
+"""What a command needs at hand: settings, database, hooks; opened late, closed at the end."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from svcctl.config.load import load
+from svcctl.config.settings import Settings
+
+if TYPE_CHECKING:
+    from svcctl.hooks.registry import Hooks
+    from svcctl.store.database import Database
+
+
+class Session:
+    """One invocation's settings and database. `hooks()` imports only what is asked for."""
+
+    def __init__(self, settings: Settings, invocation: Any, *, read_only: bool) -> None:
+        self.settings = settings
+        self.invocation = invocation
+        self.read_only = read_only
+
+    @cached_property
+    def database(self) -> "Database":
+        from svcctl.store.database import Database
+
+        database = Database(self.settings.database_url, read_only=self.read_only)
+        database.require_schema()
+        return database
+
+    def hooks(self, names: Iterable[str] | None = None) -> "Hooks":
+        from svcctl.hooks.registry import load_hooks
+
+        return load_hooks(self.settings, names)
+
+
+@contextmanager
+def open_session(ctx: typer.Context, *, read_only: bool = False) -> Iterator[Session]:
+    """The session of a command; `read_only` opens the database so that nothing can be written."""
+    session = Session(load(ctx.obj.config), ctx.obj, read_only=read_only)
+    try:
+        yield session
+    finally:
+        if "database" in vars(session):
+            session.database.close()

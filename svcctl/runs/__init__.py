@@ -1,0 +1,1 @@
+"""One run: plan, guard, apply, report."""

@@ -1,0 +1,298 @@
+"""Applying: lanes work, one writer settles. A worker goes on only after its result is committed."""
+
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from svcctl.clock import now, stamp
+from svcctl.errors import Denied, ExitCode, ManagerError, Transient
+from svcctl.model import (
+    Account,
+    Operation,
+    OperationStatus,
+    Verb,
+    difference,
+    effect,
+)
+from svcctl.runs.journal import Job, Step
+from svcctl.runs.lane import PATIENCE, Kind, Lane, Result, Stop
+from svcctl.store import accounts as account_rows
+from svcctl.store import operations as operation_rows
+from svcctl.store import runs as run_rows
+from svcctl.store.database import Database
+
+GROUP = 256
+"""At most so many results share a commit."""
+GOODBYE = 30.0
+"""Seconds that a stopped run waits for calls in flight; then they are left to verification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One operation as it ended, for the report."""
+
+    id: int
+    service: str
+    username: str
+    account: str
+    operation: Operation
+    status: OperationStatus
+    error: str | None = None
+    hint: str | None = None
+    note: str = ""
+    next_attempt_at: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What applying came to."""
+
+    applied: list[Applied] = field(default_factory=list)
+    left: dict[str, int] = field(default_factory=dict)
+    gave_up: dict[str, ManagerError] = field(default_factory=dict)
+    passwords: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+def back_off(attempts: int) -> timedelta:
+    """How long a failed operation waits for another run: 5 min, doubled each time, at most a day."""
+    return timedelta(seconds=min(300 * 2 ** max(0, attempts - 1), 86400))
+
+
+class Writer:
+    """Hands out steps, settles results in group commits, and knows when all is done."""
+
+    def __init__(
+        self,
+        database: Database,
+        lanes: list[Lane],
+        results: "queue.SimpleQueue[Result]",
+        stop: Stop,
+        *,
+        at: Callable[[], str] = stamp,
+        progress: Callable[[Applied], None] = lambda _: None,
+    ) -> None:
+        self.database = database
+        self.lanes = lanes
+        self.results = results
+        self.stop = stop
+        self.at = at
+        self.progress = progress
+        self.tally = Tally()
+
+    def run(self) -> Tally:
+        """Apply everything, or as much as `stop` allows. Raises StoreError if the database fails."""
+        try:
+            for lane in self.lanes:
+                lane.start()
+            in_flight = self._hand_out(
+                [(lane, None) for lane in self.lanes for _ in range(lane.width)], []
+            )
+            farewell: float | None = None
+            while in_flight:
+                batch = self._collect()
+                if not batch:
+                    if self.stop.asked():
+                        farewell = farewell or time.monotonic() + GOODBYE
+                        if time.monotonic() > farewell:
+                            break
+                    continue
+                in_flight -= len(batch)
+                in_flight += self._hand_out([(result.lane, result) for result in batch], batch)
+        except BaseException:
+            self.stop.now(ExitCode.DATABASE)
+            raise
+        finally:
+            for lane in self.lanes:
+                lane.close()
+        for lane in self.lanes:
+            if lane.jobs:
+                self.tally.left[lane.service] = len(lane.jobs)
+            if lane.gave_up is not None:
+                self.tally.gave_up[lane.service] = lane.gave_up
+        return self.tally
+
+    def _collect(self) -> list[Result]:
+        try:
+            batch = [self.results.get(timeout=0.2)]
+        except queue.Empty:
+            return []
+        while len(batch) < GROUP:
+            try:
+                batch.append(self.results.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _hand_out(self, free: list[tuple[Lane, Result | None]], batch: list[Result]) -> int:
+        """Settle the batch and claim what its workers do next, in one commit; then let them go."""
+        ledger = _Ledger()
+        ended = [self._settle(result, ledger) for result in batch]
+        next_up: list[tuple[Lane, Job, Step]] = []
+        for lane, result in free:
+            work = self._next(lane, result)
+            if work is not None:
+                next_up.append((lane, *work))
+        claims = [(step.id, step.looked) for _, _, step in next_up]
+        if ledger or claims:
+            with self.database.write() as connection:
+                operation_rows.settle(connection, ledger.operations)
+                account_rows.write(connection, ledger.accounts)
+                run_rows.notify(connection, ledger.notifications)
+                operation_rows.claim(connection, claims)
+        for lane, job, step in next_up:
+            lane.give(job, step)
+        for applied in (one for many in ended for one in many):
+            self.tally.applied.append(applied)
+            self.progress(applied)
+        return len(next_up)
+
+    def _next(self, lane: Lane, result: Result | None) -> tuple[Job, Step] | None:
+        if self.stop.asked():
+            return None
+        if result is not None and result.kind is Kind.FREE:
+            result.step.looked = True
+            return result.job, result.step
+        if result is not None and result.kind is Kind.DONE and result.job.steps:
+            return result.job, result.job.steps[0]
+        if lane.gave_up is not None or not lane.jobs:
+            return None
+        job = lane.jobs.popleft()
+        return job, job.steps[0]
+
+    def _settle(self, result: Result, ledger: "_Ledger") -> list[Applied]:
+        job, step = result.job, result.step
+        match result.kind:
+            case Kind.FREE:
+                if self.stop.asked():
+                    ledger.operations.append(_reopened(step))
+                return []
+            case Kind.DONE:
+                result.lane.in_a_row = 0
+                return [self._done(result, ledger)]
+            case Kind.STOPPED:
+                ledger.operations.append(_reopened(step))
+                return []
+            case Kind.UNKNOWN:
+                ended = [self._ended(result, step, OperationStatus.UNKNOWN, ledger)]
+            case _:
+                ended = [self._ended(result, step, OperationStatus.FAILED, ledger)]
+        self._count_failure(result)
+        for rest in job.steps[1:]:
+            ended.append(self._skipped(result, rest, ledger))
+        return ended
+
+    def _done(self, result: Result, ledger: "_Ledger") -> Applied:
+        job, step = result.job, result.step
+        operation = step.operation
+        if result.gone and operation.verb is Verb.DISABLE:
+            operation = replace(operation, verb=Verb.DELETE)
+        before = job.account
+        after = effect(before, operation, result.outcome, at=self.at())
+        old, new = difference(before, after)
+        if result.outcome.added is not None and result.outcome.removed is not None:
+            new["added"] = sorted(result.outcome.added)
+            new["removed"] = sorted(result.outcome.removed)
+        job.account = after
+        job.steps.pop(0)
+        if not job.steps:
+            job.account = replace(after, pin=job.pin)
+        ledger.operations.append(
+            operation_rows.done(
+                step.id,
+                before=old,
+                after=new,
+                attempts=step.attempts + 1,
+                note=result.outcome.note,
+            )
+        )
+        ledger.accounts.append(account_rows.written(job.account, job.name_key))
+        if step.operation.notify:
+            ledger.notifications.append(_farewell(result, step))
+        if result.password is not None:
+            self.tally.passwords[result.lane.service, job.username] = result.password
+        return _applied(result, step, OperationStatus.DONE, note=result.outcome.note)
+
+    def _ended(
+        self, result: Result, step: Step, status: OperationStatus, ledger: "_Ledger"
+    ) -> Applied:
+        attempts = max(step.attempts, 1)
+        again = None
+        if status is OperationStatus.FAILED and step.operation.verb is not Verb.SET_PASSWORD:
+            again = stamp(now() + back_off(attempts))
+        error = result.error.message if result.error else None
+        ledger.operations.append(
+            operation_rows.ended(
+                step.id, status, attempts=attempts, error=error, next_attempt_at=again
+            )
+        )
+        return _applied(
+            result,
+            step,
+            status,
+            error=error,
+            hint=result.error.hint if result.error else None,
+            next_attempt_at=again,
+        )
+
+    def _skipped(self, result: Result, step: Step, ledger: "_Ledger") -> Applied:
+        error = f"{result.step.operation.verb.value} before it did not succeed"
+        ledger.operations.append(
+            operation_rows.ended(step.id, OperationStatus.SKIPPED, attempts=0, error=error)
+        )
+        return _applied(result, step, OperationStatus.SKIPPED, error=error)
+
+    def _count_failure(self, result: Result) -> None:
+        lane = result.lane
+        if isinstance(result.error, (Transient, Denied)):
+            lane.in_a_row += 1
+            if lane.in_a_row >= PATIENCE:
+                lane.gave_up = result.error
+        else:
+            lane.in_a_row = 0
+
+
+@dataclass(slots=True)
+class _Ledger:
+    operations: list[dict[str, Any]] = field(default_factory=list)
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    notifications: list[dict[str, Any]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.operations or self.accounts)
+
+
+def _reopened(step: Step) -> dict[str, Any]:
+    """A step that a stopping run did not finish: a failed try is planned anew by the next run."""
+    return operation_rows.ended(step.id, OperationStatus.PENDING, attempts=step.attempts)
+
+
+def _applied(result: Result, step: Step, status: OperationStatus, **more: Any) -> Applied:
+    return Applied(
+        id=step.id,
+        service=result.lane.service,
+        username=result.job.username,
+        account=_name(result.job.account, step.operation),
+        operation=step.operation,
+        status=status,
+        **more,
+    )
+
+
+def _name(account: Account, operation: Operation) -> str:
+    return account.name or str(operation.args.get("name", ""))
+
+
+def _farewell(result: Result, step: Step) -> dict[str, Any]:
+    title = result.lane.hook.title
+    return {
+        "user_id": result.job.account.user_id,
+        "operation_id": step.id,
+        "level": "warning",
+        "title": f"Your {title} account was removed"
+        if step.operation.verb is Verb.DELETE
+        else f"Your {title} account was disabled",
+        "message": step.operation.reason,
+    }

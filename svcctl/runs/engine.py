@@ -1,0 +1,403 @@
+"""One run from end to end: lock, verify, plan, guard, journal, apply, report."""
+
+import getpass
+import os
+import queue
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from svcctl.config.settings import Settings
+from svcctl.errors import ConfigError, ExitCode, ManagerError, SvcctlError, UsageError
+from svcctl.hooks.contract import ServiceHook
+from svcctl.hooks.manager import Manager
+from svcctl.hooks.registry import Hooks, build_manager
+from svcctl.locks import Locks
+from svcctl.model import OperationStatus
+from svcctl.runs import journal as journals
+from svcctl.runs import recover
+from svcctl.runs.apply import Applied, Writer
+from svcctl.runs.guard import guard
+from svcctl.runs.lane import Lane, Result, Stop
+from svcctl.runs.plan import Plan, Planner, Problem
+from svcctl.runs.report import Report
+from svcctl.runs.tripwire import allowed, tripwire
+from svcctl.store import operations as operation_rows
+from svcctl.store import runs as run_rows
+from svcctl.store.census import Selection, resolve
+from svcctl.store.database import Database
+from svcctl.store.standing import refresh_states, stale_states, stored_rules
+from svcctl.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a run is about: the settings, the database and the hooks that were loaded."""
+
+    settings: Settings
+    database: Database
+    hooks: Hooks
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is to go.
+
+    max_runtime and lock_timeout in seconds. accept_removals: see `guard`. approved: account row
+    ids. force: earlier failures' back-off does not count. passwords: (service, username) -> new
+    password, in memory only. confirm: asked when the plan is complete, before anything is written.
+    """
+
+    dry_run: bool = False
+    command: str = ""
+    actor: str = field(default_factory=lambda: current_actor())
+    accept_removals: int = 0
+    approved: frozenset[int] = frozenset()
+    max_runtime: float | None = None
+    lock_timeout: float = 0.0
+    force: bool = False
+    passwords: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    confirm: Callable[[Plan], bool] = lambda _: True
+    planning: Callable[[int], None] = lambda _: None
+    applying: Callable[[int], None] = lambda _: None
+    progress: Callable[[Applied], None] = lambda _: None
+    shortcuts: bool = True
+
+
+def current_actor() -> str:
+    """Who is at work: the login name, and who used sudo to become it."""
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):
+        login = f"uid {os.getuid()}"
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {login}" if before and before != login else login
+
+
+def run(
+    site: Site,
+    task: Task,
+    selection: Selection,
+    services: Iterable[str] | None = None,
+    options: Options | None = None,
+    *,
+    connection: Connection | None = None,
+) -> Report:
+    """Plan the task for the selection, and unless it is a dry run, apply it.
+
+    services: their names; None for all that are configured. connection: a transaction to plan in,
+    for the dry run of a directory change that is rolled back afterwards.
+    Raises UsageError for services that do not exist or cannot do what is asked.
+    """
+    options = options or Options()
+    with _Run(site, task, selection, options) as one:
+        one.choose(services)
+        if options.dry_run:
+            return one.rehearse(connection)
+        return one.perform()
+
+
+class _Run:
+    def __init__(self, site: Site, task: Task, selection: Selection, options: Options) -> None:
+        self.site = site
+        self.task = task
+        self.selection = selection
+        self.options = options
+        self.hooks: dict[str, ServiceHook] = {}
+        self.users: frozenset[int] | None = None
+        self.problems: list[Problem] = []
+        self.managers: dict[str, Manager] = {}
+        deadline = None
+        if options.max_runtime is not None:
+            deadline = time.monotonic() + options.max_runtime
+        self.stop = Stop(deadline)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for manager in self.managers.values():
+            manager.close()
+        self._stack.close()
+
+    def manager(self, service: str) -> Manager:
+        """The service's manager, built when first asked for."""
+        if service not in self.managers:
+            self.managers[service] = build_manager(self.hooks[service])
+        return self.managers[service]
+
+    def choose(self, services: Iterable[str] | None) -> None:
+        configured = self.site.settings.services
+        asked = None if services is None else list(dict.fromkeys(services))
+        for name in asked or ():
+            if name not in configured:
+                known = ", ".join(sorted(configured)) or "none"
+                raise UsageError(f"no service {name!r}", hint=f"configured: {known}")
+        for name in configured if asked is None else asked:
+            if name in self.site.hooks.failed:
+                error = self.site.hooks.failed[name]
+                self.problems.append(Problem(name, error.message, ExitCode.CONFIG, hint=error.hint))
+                continue
+            hook = self.site.hooks.loaded[name]
+            lacking = next((verb for verb in self.task.needs if not hook.can(verb)), None)
+            if self.task.remote == "list" and not hook.can("list_accounts"):
+                lacking = lacking or "list_accounts"  # type: ignore[assignment]
+            if lacking is None:
+                self.hooks[name] = hook
+            elif asked is not None:
+                raise UsageError(
+                    f"services.{name}: {hook.manager_class.__name__} cannot {lacking}",
+                    hint=f"{self.task.name} needs it; see: svcctl services list",
+                )
+
+    # A dry run
+
+    def rehearse(self, connection: Connection | None) -> Report:
+        with ExitStack() as stack:
+            if connection is None:
+                connection = stack.enter_context(self.site.database.read())
+            self._leave_out_paused(connection)
+            unfinished = operation_rows.unfinished(connection, self.hooks)
+            with tripwire("a dry run"):
+                with allowed():
+                    verified = recover.verify(connection, unfinished, self.hooks, self.manager)
+                states = stale_states(connection, self.site.settings.state_rules())
+                plan = self._plan(connection, unfinished, verified, states)
+            held = self._guard(connection, plan)
+        report = Report(self.options.command or self.task.name, dry_run=True, plan=plan, held=held)
+        report.problems = [*self.problems, *verified.problems]
+        report.verified = _told(verified)
+        return report
+
+    # The real thing
+
+    def perform(self) -> Report:
+        with _signals(self.stop):
+            self._lock()
+            unfinished, verified = self._verify()
+            self._refresh_states()
+            with self.site.database.read() as connection:
+                if verified:
+                    unfinished = operation_rows.unfinished(connection, self.hooks)
+                with tripwire("planning"):
+                    plan = self._plan(connection, unfinished, verified, None)
+                held = self._guard(connection, plan)
+            report = Report(self.options.command or self.task.name, dry_run=False, plan=plan)
+            report.held = held
+            report.problems = [*self.problems, *verified.problems]
+            report.verified = _told(verified)
+            if self.stop.asked():
+                report.stopped = self.stop.code
+                report.declined = True
+                return report
+            if not self.options.confirm(plan):
+                report.declined = True
+                return report
+            self._apply(report, unfinished, verified)
+        return report
+
+    def _lock(self) -> None:
+        locks = self._stack.enter_context(
+            Locks(
+                self.site.database,
+                timeout=self.options.lock_timeout,
+                holder=self.options.command or self.task.name,
+            )
+        )
+        _, busy = locks.acquire(sorted(self.hooks))
+        for name, holder in busy.items():
+            del self.hooks[name]
+            self.problems.append(
+                Problem(
+                    name,
+                    f"another run is at work: {holder}",
+                    ExitCode.TRY_LATER,
+                    hint="wait for it, or give --lock-timeout",
+                )
+            )
+        with self.site.database.read() as connection:
+            self._leave_out_paused(connection)
+
+    def _leave_out_paused(self, connection: Connection) -> None:
+        for name, row in run_rows.paused(connection).items():
+            if self.hooks.pop(name, None) is not None:
+                self.problems.append(
+                    Problem(
+                        name,
+                        f"paused since {row['since']} by {row['actor']}",
+                        ExitCode.OK,
+                        hint=f"svcctl services resume {name}",
+                    )
+                )
+
+    def _refresh_states(self) -> None:
+        """Sort users into states anew when the rules have changed since they were sorted."""
+        rules = self.site.settings.state_rules()
+        with self.site.database.read() as connection:
+            if stored_rules(connection) == tuple(rules):
+                return
+        with self.site.database.write() as connection:
+            refresh_states(connection, rules)
+
+    def _verify(self) -> tuple[list[operation_rows.Recorded], recover.Verified]:
+        with self.site.database.read() as connection:
+            unfinished = operation_rows.unfinished(connection, self.hooks)
+            verified = recover.verify(connection, unfinished, self.hooks, self.manager)
+        if verified:
+            with self.site.database.write(durable=True) as connection:
+                recover.write(connection, verified, self.hooks)
+        return unfinished, verified
+
+    def _plan(
+        self,
+        connection: Connection,
+        unfinished: list[operation_rows.Recorded],
+        verified: recover.Verified,
+        states: dict[int, str] | None,
+    ) -> Plan:
+        self.users = resolve(connection, self.selection, states=states)
+        return Planner(
+            connection,
+            self.task,
+            self.users,
+            self.hooks,
+            protected=self.site.settings.protected,
+            states=states,
+            accounts=verified.accounts,
+            unsettled=self._unsettled(unfinished, verified),
+            actor=self.options.actor,
+            progress=self.options.planning,
+            shortcuts=self.options.shortcuts,
+        ).make(self.manager)
+
+    def _unsettled(
+        self, unfinished: list[operation_rows.Recorded], verified: recover.Verified
+    ) -> frozenset[int]:
+        settled = {row.id for row, status, _ in verified.settled if status in _SETTLED}
+        settled.update(row.id for row, _, _ in verified.done)
+        waiting = {OperationStatus.UNKNOWN}
+        if not self.task.decides_access:
+            waiting.add(OperationStatus.HELD)
+        return frozenset(verified.unsettled) | frozenset(
+            row.account_id for row in unfinished if row.status in waiting and row.id not in settled
+        )
+
+    def _guard(self, connection: Connection, plan: Plan) -> list[Any]:
+        return guard(
+            connection,
+            plan,
+            self.hooks,
+            accept_removals=self.options.accept_removals,
+            approved=self.options.approved,
+        )
+
+    def _apply(
+        self,
+        report: Report,
+        unfinished: list[operation_rows.Recorded],
+        verified: recover.Verified,
+    ) -> None:
+        database, plan = self.site.database, report.plan
+        with database.write(durable=True) as connection:
+            report.run_id = run_rows.begin(
+                connection,
+                command=report.command,
+                actor=self.options.actor,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
+            journal = journals.write(
+                connection,
+                plan,
+                self.hooks,
+                unfinished,
+                run_id=report.run_id,
+                actor=self.options.actor,
+                users=self.users,
+                force=self.options.force,
+            )
+            run_rows.close_unended(connection, verified.unended_runs)
+        report.held_accounts = list(journal.held)
+        report.deferred = journal.deferred
+        self.options.applying(sum(len(job.steps) for jobs in journal.jobs.values() for job in jobs))
+        results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        lanes = []
+        for service, jobs in journal.jobs.items():
+            try:
+                manager = self.manager(service)
+            except (ManagerError, ConfigError) as error:
+                report.problems.append(
+                    Problem(service, error.message, ExitCode.FAILED, hint=error.hint)
+                )
+                report.left[service] = len(jobs)
+                continue
+            lanes.append(
+                Lane(
+                    self.hooks[service],
+                    manager,
+                    jobs,
+                    stop=self.stop,
+                    results=results,
+                    passwords=self._password,
+                    suspicious=service in verified.suspicious,
+                )
+            )
+        try:
+            tally = Writer(
+                database, lanes, results, self.stop, progress=self.options.progress
+            ).run()
+        except SvcctlError as error:
+            error.hint = error.hint or "what was done is recorded; the next run verifies the rest"
+            raise
+        report.applied = tally.applied
+        report.left.update(tally.left)
+        report.gave_up = tally.gave_up
+        report.passwords = tally.passwords
+        report.stopped = self.stop.code
+        with database.write() as connection:
+            run_rows.end(
+                connection,
+                report.run_id,
+                exit_code=int(report.exit_code),
+                summary=report.summary(),
+            )
+
+    def _password(self, job: journals.Job) -> str | None:
+        return self.options.passwords.get((job.account.service, job.username))
+
+
+_SETTLED = frozenset({OperationStatus.SUPERSEDED, OperationStatus.FAILED, OperationStatus.DONE})
+
+
+def _told(verified: recover.Verified) -> list[tuple[str, str, str]]:
+    told = [(row.service, row.verb.value, "had been done") for row, _, _ in verified.done]
+    told.extend((row.service, row.verb.value, text) for row, _, text in verified.settled)
+    return told
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run between operations; a second one ends it at once."""
+
+    def ask(number: int, _frame: object) -> None:
+        if stop.code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            raise KeyboardInterrupt
+        stop.now(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED)
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,345 @@
+"""Lanes: per service a queue of jobs, the threads that work on them, their pace and their retries.
+
+Workers speak to managers and to nothing else; what they find goes to the one writer (`apply`).
+"""
+
+import queue
+import random
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from svcctl.clock import parse_duration
+from svcctl.errors import (
+    Conflict,
+    ExitCode,
+    ManagerError,
+    NotFound,
+    RateLimited,
+    Transient,
+)
+from svcctl.hooks.contract import ServiceHook
+from svcctl.hooks.manager import Manager, NewAccount, RateLimit, RemoteAccount, capabilities
+from svcctl.model import NOTHING, Account, Outcome, Verb
+from svcctl.runs.journal import Job, Step
+
+ATTEMPTS = 3
+"""How often a run tries an operation that fails in passing; later runs go on with back-off."""
+FIRST_PAUSE = 0.5
+"""Seconds before the second try; doubled for each further one, with jitter."""
+LONGEST_WAIT = 300.0
+"""A Retry-After beyond this many seconds is left to a later run."""
+PATIENCE = 5
+"""So many accounts in a row that fail for the service's sake end its lane for this run."""
+
+
+class Stop:
+    """Why and whether the run should end early; waits are cut short by it."""
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self._event = threading.Event()
+        self.code: ExitCode | None = None
+        self.deadline = deadline
+
+    def now(self, code: ExitCode) -> None:
+        """Finish what is in flight and begin nothing new."""
+        if self.code is None:
+            self.code = code
+        self._event.set()
+
+    def asked(self) -> bool:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            self.now(ExitCode.TRY_LATER)
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; True when the run should end."""
+        if self.deadline is not None:
+            seconds = min(seconds, max(0.0, self.deadline - time.monotonic()))
+        return self._event.wait(seconds) or self.asked()
+
+
+class Pacer:
+    """At most `calls` in any window of `per` seconds, and none before `until`; for many threads."""
+
+    def __init__(self, rate: RateLimit | None) -> None:
+        self._rate = rate
+        self._sent: deque[float] = deque()
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def pause(self, seconds: float) -> None:
+        """The service asked for a break: nobody calls before it is over."""
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
+
+    def wait(self, stop: Stop) -> bool:
+        """Wait for this caller's turn; True when the run should end instead."""
+        while True:
+            with self._lock:
+                pause = self._turn(time.monotonic())
+            if pause <= 0:
+                return stop.asked()
+            if stop.wait(pause):
+                return True
+
+    def _turn(self, moment: float) -> float:
+        if moment < self._until:
+            return self._until - moment
+        if self._rate is None:
+            return 0
+        window = self._rate.per
+        while self._sent and self._sent[0] <= moment - window:
+            self._sent.popleft()
+        if len(self._sent) >= self._rate.calls:
+            return self._sent[0] + window - moment + 0.001
+        self._sent.append(moment)
+        return 0
+
+
+class Kind(StrEnum):
+    """How a step ended, as a worker sees it."""
+
+    FREE = "free"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class Result:
+    """What a worker hands to the writer. FREE: a look proved the name free, create comes next."""
+
+    lane: "Lane"
+    job: Job
+    step: Step
+    kind: Kind
+    outcome: Outcome = Outcome()
+    error: ManagerError | None = None
+    gone: bool = False
+    password: str | None = None
+
+
+def external_id(account: Account) -> str:
+    """Our key for a user, stored on the service where it can keep one."""
+    return f"svcctl:{account.user_id}"
+
+
+def rate_of(hook: ServiceHook, manager: Manager) -> RateLimit | None:
+    """The configured rate ("5/s", "250/48h"), else the manager's."""
+    if hook.config.rate is None:
+        return manager.rate
+    calls, _, per = hook.config.rate.partition("/")
+    span = per if re.match(r"\d", per) else f"1{per}"
+    return RateLimit(float(calls), parse_duration(span).total_seconds())
+
+
+class Lane:
+    """One service's share of a run."""
+
+    def __init__(
+        self,
+        hook: ServiceHook,
+        manager: Manager,
+        jobs: list[Job],
+        *,
+        stop: Stop,
+        results: "queue.SimpleQueue[Result]",
+        passwords: Callable[[Job], str | None],
+        suspicious: bool,
+    ) -> None:
+        """suspicious: an earlier run ended uncleanly, so creates look first."""
+        self.hook = hook
+        self.service = hook.name
+        self.manager = manager
+        self.jobs = deque(jobs)
+        self.stop = stop
+        self.results = results
+        self.passwords = passwords
+        self.in_a_row = 0
+        self.gave_up: ManagerError | None = None
+        self.can = capabilities(type(manager))
+        self.pacer = Pacer(rate_of(hook, manager))
+        declared = manager.concurrency
+        self.width = max(1, min(hook.config.concurrency or declared, declared, len(jobs)))
+        self._look_first = "find_account" in self.can and (
+            suspicious or not manager.stores_external_id
+        )
+        self._work: queue.SimpleQueue[tuple[Job, Step] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._labour, name=f"{self.service}-{n}", daemon=True)
+            for n in range(self.width)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def give(self, job: Job, step: Step) -> None:
+        self._work.put((job, step))
+
+    def close(self, patience: float = 5.0) -> None:
+        """Send the threads home; one that hangs in a call is left behind."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(patience)
+
+    def _labour(self) -> None:
+        while (work := self._work.get()) is not None:
+            job, step = work
+            try:
+                result = self._attempt(job, step)
+            except ManagerError as error:
+                result = Result(self, job, step, Kind.FAILED, error=error)
+            except Exception as error:  # noqa: BLE001 - a manager is foreign code
+                result = Result(
+                    self,
+                    job,
+                    step,
+                    Kind.UNKNOWN if step.operation.verb is Verb.CREATE else Kind.FAILED,
+                    error=ManagerError(f"{type(error).__name__}: {error}"),
+                )
+            self.results.put(result)
+
+    def _attempt(self, job: Job, step: Step) -> Result:
+        """Do the step, again and again while that can help and is safe."""
+        creating = step.operation.verb is Verb.CREATE
+        if creating and self._look_first and not step.looked:
+            return self._retried(job, step, self._look, lost=False)
+        return self._retried(job, step, self._do, lost=creating)
+
+    def _retried(
+        self, job: Job, step: Step, call: Callable[[Job, Step], Result], *, lost: bool
+    ) -> Result:
+        pause = FIRST_PAUSE
+        tries = 0
+        while True:
+            if self.pacer.wait(self.stop):
+                return Result(self, job, step, Kind.STOPPED)
+            try:
+                return call(job, step)
+            except RateLimited as error:
+                wait = error.retry_after if error.retry_after is not None else pause
+                if wait > LONGEST_WAIT:
+                    raise
+                self.pacer.pause(max(wait, 0.05))
+                if error.retry_after is None:
+                    pause = min(pause * 2, LONGEST_WAIT)
+                continue
+            except ManagerError as error:
+                if not error.retry:
+                    raise
+                tries += 1
+                step.attempts += 1
+                if lost and isinstance(error, Transient):
+                    found = self._after_lost_create(job, step, error)
+                    if found is not None:
+                        return found
+                if tries >= ATTEMPTS:
+                    raise
+            if self.stop.wait(pause * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
+                return Result(self, job, step, Kind.STOPPED)
+            pause *= 2
+
+    def _after_lost_create(self, job: Job, step: Step, error: ManagerError) -> Result | None:
+        """A create got no answer: find it, or prove that it did not happen; never guess.
+
+        None: it is safe to send it again.
+        """
+        if "find_account" not in self.can or not (self.manager.stores_external_id or step.looked):
+            return Result(self, job, step, Kind.UNKNOWN, error=error)
+        try:
+            result = self._retried(job, step, self._look, lost=False)
+        except ManagerError as second:
+            return Result(self, job, step, Kind.UNKNOWN, error=second)
+        return None if result.kind is Kind.FREE else result
+
+    def _look(self, job: Job, step: Step) -> Result:
+        name = step.operation.args["name"]
+        found = self.manager.find_account(external_id(job.account), name)
+        if found is None:
+            return Result(self, job, step, Kind.FREE)
+        if is_ours(found, job.account, self.manager, looked=step.looked):
+            return Result(
+                self, job, step, Kind.DONE, Outcome(uid=found.uid, data=found.data, note="found")
+            )
+        raise Conflict(
+            f"an account named {found.name!r} (uid {found.uid}) exists that svcctl did not create",
+            hint="if it is this user's: svcctl accounts link",
+        )
+
+    def _do(self, job: Job, step: Step) -> Result:
+        manager, account, operation = self.manager, job.account, step.operation
+        args = operation.args
+        outcome = Outcome()
+        gone = False
+        password = None
+        if operation.verb is Verb.CREATE:
+            outcome = self._create(account, args["name"], dict(args.get("attributes", NOTHING)))
+        else:
+            assert account.uid is not None
+            uid = account.uid
+            match operation.verb:
+                case Verb.ENABLE:
+                    manager.enable_account(uid)
+                case Verb.DISABLE:
+                    gone = _unless_found(manager.disable_account, uid)
+                case Verb.DELETE:
+                    gone = _unless_found(manager.delete_account, uid)
+                case Verb.SET_PASSWORD:
+                    password = self.passwords(job) or secrets.token_urlsafe(18)
+                    manager.set_password(uid, password)
+                case Verb.SET_NICKNAME:
+                    manager.set_nickname(uid, args["nickname"])
+                case Verb.CHANGE_GROUPS:
+                    changed = manager.change_groups(
+                        uid, frozenset(args["add"]), frozenset(args["remove"])
+                    )
+                    outcome = Outcome(added=changed.added, removed=changed.removed)
+        if gone:
+            outcome = Outcome(note="the account was gone already")
+        return Result(self, job, step, Kind.DONE, outcome, gone=gone, password=password)
+
+    def _create(self, account: Account, name: str, attributes: dict[str, object]) -> Outcome:
+        created = self.manager.create_account(
+            NewAccount(
+                name=name,
+                external_id=external_id(account),
+                password=secrets.token_urlsafe(18),
+                attributes=attributes,
+            )
+        )
+        rule = self.hook.username_rule
+        if rule.key(created.name) != rule.key(name):
+            raise Conflict(
+                f"the service created {created.name!r} (uid {created.uid}) instead of {name!r}",
+                hint="remove that account on the service, or link it: svcctl accounts link",
+            )
+        return Outcome(uid=created.uid, data=created.data)
+
+
+def is_ours(found: RemoteAccount, account: Account, manager: Manager, *, looked: bool) -> bool:
+    """Whether an account that was found is the one that we created.
+
+    By our external id where the service keeps one; by name only after a look had proved it free.
+    """
+    if manager.stores_external_id:
+        return found.external_id == external_id(account)
+    return looked
+
+
+def _unless_found(call: Callable[[str], None], uid: str) -> bool:
+    """Whether the account was gone already, which is what a removal wants."""
+    try:
+        call(uid)
+    except NotFound:
+        return True
+    return False

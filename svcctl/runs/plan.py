@@ -1,0 +1,584 @@
+"""Planning: ask hooks for operations, fold each into the account before the next is decided.
+
+Nothing is written here, to no service and no database. The result is complete before `guard`,
+`journal` and `apply` see it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from svcctl.clock import stamp
+from svcctl.errors import ExitCode, HookError, ManagerError, SvcctlError
+from svcctl.hooks.contract import ServiceHook, keeps_default
+from svcctl.hooks.manager import VERBS, Manager, RemoteAccount
+from svcctl.model import Account, Operation, User, Verb, difference, effect, to_json
+from svcctl.runs.tripwire import allowed
+from svcctl.store import accounts as account_rows
+from svcctl.store.census import AccessRule, group_names, stream, validate_candidates
+from svcctl.store.chunks import chunks
+from svcctl.tasks.task import Task
+
+_ACCESS = ("service_active_for_user", "account", "can")
+_VALIDATE = (*_ACCESS, "validate_user", "delete_user", "removal", "_grace_is_over", "operation")
+_GROUPS = ("update_groups", "groups_for", "group_names", "account", "can")
+_NICKNAME = ("sync_nickname", "nickname_for", "account", "can", "_format")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that kept a service, or one user on it, from being planned or applied."""
+
+    service: str
+    message: str
+    code: ExitCode
+    username: str | None = None
+    hint: str | None = None
+
+
+@dataclass(slots=True)
+class PlannedAccount:
+    """The operations of one run on one account; they stand or fall together.
+
+    verdict: None to go ahead; "held" by a limit; "skipped" when the account is protected.
+    removal: one of the operations takes access away. counted: it counts against the limits.
+    """
+
+    account: Account
+    username: str
+    operations: tuple[Operation, ...]
+    removal: bool = False
+    counted: bool = True
+    verdict: str | None = None
+    because: str = ""
+    pin: str | None = None
+
+    def steps(self, at: str) -> Iterator[tuple[Operation, Account, Account]]:
+        """Each operation with the account before and after it."""
+        before = self.account
+        for operation in self.operations:
+            after = effect(before, operation, at=at)
+            yield operation, before, after
+            before = after
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that one run would do."""
+
+    task: Task
+    at: str
+    accounts: list[PlannedAccount] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    observed: dict[int, frozenset[str]] = field(default_factory=dict)
+    evaluated: set[str] = field(default_factory=set)
+    missing: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def of(self, service: str) -> list[PlannedAccount]:
+        return [planned for planned in self.accounts if planned.account.service == service]
+
+    def drop(self, service: str) -> None:
+        """Forget everything about a service that could not be read completely."""
+        self.accounts = [p for p in self.accounts if p.account.service != service]
+        self.evaluated.discard(service)
+
+
+def decide(
+    hook: ServiceHook,
+    user: User,
+    account: Account,
+    decision: Callable[[ServiceHook, User], Iterable[Operation]],
+) -> tuple[Operation, ...]:
+    """The operations that the hook yields about one user, each folded before the next is asked for.
+
+    Raises HookError when the hook breaks its contract.
+    """
+    view = hook._accounts  # noqa: SLF001 - the engine owns the view that `account()` reads
+    view.clear()
+    view[user.id] = account
+    operations = []
+    at = stamp(hook.now)
+    try:
+        for operation in _checked(hook, decision(hook, user)):
+            if operation.user_id != user.id:
+                raise HookError(
+                    f"services.{hook.name}: an operation for user {operation.user_id} in a decision "
+                    f"about {user.username}",
+                    hint="a decision is about the user that it was given",
+                )
+            view[user.id] = effect(view[user.id], operation, at=at)
+            operations.append(operation)
+    finally:
+        view.clear()
+    return tuple(operations)
+
+
+def _checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Operation]:
+    opened = hook._open_decisions  # noqa: SLF001
+    opened.clear()
+    for operation in operations:
+        if not isinstance(operation, Operation):
+            raise HookError(
+                f"services.{hook.name}: a decision yielded {type(operation).__name__}",
+                hint="yield what self.operation(...) returns",
+            )
+        if operation.verb.value not in VERBS or not hook.can(operation.verb):
+            raise HookError(
+                f"services.{hook.name}: {hook.manager_class.__name__} has no {operation.verb.value}",
+                hint="define it in the manager, or do not yield it",
+            )
+        yield operation
+    dropped = next((one.method for one in opened if not one.finished), None)
+    opened.clear()
+    if dropped:
+        raise HookError(
+            f"services.{hook.name}: {dropped} was called and its operations were dropped",
+            hint=f"write: yield from self.{dropped}(user)",
+        )
+
+
+class _Sieve:
+    """Tells, without asking the hook, that a default decision has nothing to do about an account.
+
+    Only for hooks that keep the default policy; a property test holds it against the decisions.
+    """
+
+    def __init__(self, hook: ServiceHook, parts: frozenset[str], groups: Mapping[int, str]) -> None:
+        self.hook = hook
+        self.validate = "validate" in parts
+        self.create = "create" in parts and hook.config.create == "auto" and hook.can(Verb.CREATE)
+        self.groups = (
+            "groups" in parts and hook.config.groups.enabled and hook.can(Verb.CHANGE_GROUPS)
+        )
+        self.nickname = (
+            "nickname" in parts and hook.config.sync_names and hook.can(Verb.SET_NICKNAME)
+        )
+        self.access = hook.config.access
+        self.state_is_group = hook.config.groups.state
+        self._mapped: dict[str, tuple[str, ...]] = {}
+        self._sets: dict[frozenset[str], str] = {}
+        self.format_key = (
+            hook.config.name_format or hook.name_format or hook._default_name_format,  # noqa: SLF001
+            hook.config.default_to_username,
+            hook.nickname_rule,
+            tuple(sorted(hook.config.name_formats.items())),
+        )
+
+    def allowed(self, user: User) -> bool:
+        access = self.access
+        return user.active and (
+            user.state in access.states
+            or user.username in access.users
+            or not access.groups.isdisjoint(user.groups)
+        )
+
+    def wanted_groups(self, user: User) -> str:
+        sources = user.groups
+        if self.state_is_group and user.state:
+            sources = sources | {user.state}
+        text = self._sets.get(sources)
+        if text is None:
+            mapped = self._mapped
+            names: set[str] = set()
+            for group in sources:
+                if group not in mapped:
+                    mapped[group] = self.hook.group_names(group)
+                names.update(mapped[group])
+            text = to_json(names)
+            if len(self._sets) > 20_000:
+                self._sets.clear()
+            self._sets[sources] = text
+        return text
+
+    def settled(
+        self, user: User, row: tuple[Any, ...] | None, nicknames: dict[Any, str | None]
+    ) -> bool:
+        """`row` as in `accounts.COLUMNS`."""
+        if row is None or row[3] == "absent":
+            return not (self.create and (row is None or row[10] is None) and self.allowed(user))
+        if row[3] == "disabled":
+            return not self.validate or row[10] is not None
+        if self.validate and row[10] is None and not self.allowed(user):
+            return False
+        if self.groups and row[6] != self.wanted_groups(user):
+            return False
+        if self.nickname:
+            if self.format_key not in nicknames:
+                nicknames[self.format_key] = self.hook.nickname_for(user)
+            nickname = nicknames[self.format_key]
+            if nickname is not None and nickname != row[7]:
+                return False
+        return True
+
+
+def _default_policy(hook: ServiceHook, parts: frozenset[str]) -> bool:
+    methods: set[str] = set()
+    if "validate" in parts or "create" in parts:
+        methods.update(_VALIDATE)
+    if "groups" in parts:
+        methods.update(_GROUPS)
+    if "nickname" in parts:
+        methods.update(_NICKNAME)
+    if "create" in parts:
+        methods.add("create_user")
+    return keeps_default(hook, *methods)
+
+
+class Planner:
+    """Plans one task for some users (None: everybody) on some hooks."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        task: Task,
+        users: frozenset[int] | None,
+        hooks: Mapping[str, ServiceHook],
+        *,
+        protected: frozenset[str] = frozenset(),
+        states: Mapping[int, str] | None = None,
+        accounts: Mapping[int, Account] | None = None,
+        unsettled: frozenset[int] = frozenset(),
+        actor: str = "",
+        progress: Callable[[int], None] = lambda _: None,
+        shortcuts: bool = True,
+    ) -> None:
+        """`accounts`: what verification found, by row id, for a dry run. `unsettled`: accounts that
+        nothing may be planned for (held or unknown). `states`: see `census.stream`."""
+        self.connection = connection
+        self.task = task
+        self.users = users
+        self.hooks = hooks
+        self.protected = protected
+        self.states = states or None
+        self.known = accounts or {}
+        self.unsettled = unsettled
+        self.actor = actor
+        self.progress = progress
+        self.shortcuts = shortcuts
+        moments = [hook.now for hook in hooks.values()]
+        self.plan = Plan(task, stamp(max(moments)) if moments else stamp())
+
+    def make(self, managers: Callable[[str], Manager] | None = None) -> Plan:
+        """The whole plan. `managers` is asked only for tasks that look at the remote."""
+        self.plan.evaluated.update(self.hooks)
+        streamed: dict[str, ServiceHook] = {}
+        for name, hook in self.hooks.items():
+            if self.task.remote == "list":
+                assert managers is not None
+                self._plan_remote(hook, managers)
+            elif self._has_candidates(hook):
+                self._plan_candidates(hook)
+            else:
+                streamed[name] = hook
+        if streamed:
+            self._plan_stream(streamed)
+        self._refuse_collisions()
+        return self.plan
+
+    # The three ways through the accounts
+
+    def _has_candidates(self, hook: ServiceHook) -> bool:
+        return (
+            self.shortcuts
+            and self.task.sieve == {"validate"}
+            and self.users is None
+            and self.states is None
+            and not self.known
+            and _default_policy(hook, self.task.sieve)
+        )
+
+    def _plan_candidates(self, hook: ServiceHook) -> None:
+        access = hook.config.access
+        removal = hook.removal
+        grace_until = None
+        if removal.mode == "delete":
+            grace_until = stamp(hook.now)
+        elif removal.delete_after is not None:
+            grace_until = stamp(hook.now - removal.delete_after)
+        ids = validate_candidates(
+            self.connection,
+            hook.name,
+            AccessRule(access.states, access.groups, access.users),
+            grace_until=grace_until,
+        )
+        for chunk in chunks(ids, 2000):
+            for user, rows in stream(
+                self.connection, frozenset(chunk), (hook.name,), states=self.states
+            ):
+                self._ask(hook, user, rows[0] if rows else None)
+
+    def _plan_stream(self, hooks: Mapping[str, ServiceHook]) -> None:
+        names = group_names(self.connection)
+        sieves = {
+            name: _Sieve(hook, self.task.sieve, names)
+            if self.shortcuts and self.task.sieve and _default_policy(hook, self.task.sieve)
+            else None
+            for name, hook in hooks.items()
+        }
+        ask_absent = self.task.decides_access
+        paired = [(name, hook, sieves[name]) for name, hook in hooks.items()]
+        known = self.known
+        for count, (user, rows) in enumerate(
+            stream(self.connection, self.users, tuple(hooks), states=self.states), 1
+        ):
+            if count % 5000 == 0:
+                self.progress(count)
+            by_service = {row[1]: row for row in rows}
+            nicknames: dict[Any, str | None] = {}
+            for name, hook, sieve in paired:
+                row = by_service.get(name)
+                if row is None and not ask_absent:
+                    continue
+                if sieve is not None and not known and sieve.settled(user, row, nicknames):
+                    continue
+                self._ask(hook, user, row)
+
+    def _plan_remote(self, hook: ServiceHook, managers: Callable[[str], Manager]) -> None:
+        """Accounts as the service lists them, page by page, as the base of update_all_groups."""
+        seen: set[int] = set()
+        observed: dict[int, frozenset[str]] = {}
+        managed = self._managed_groups(hook)
+        planned = len(self.plan.accounts)
+        default = keeps_default(hook, "update_all_groups")
+        pairs: list[tuple[User, Account]] = []
+        try:
+            with allowed():
+                manager = managers(hook.name)
+            for page in _listed(manager, hook):
+                pairs.extend(self._matched(hook, page, managed, seen, observed))
+                if default:
+                    for user, account in pairs:
+                        self._plan_account(hook, user, account, self.task.decide)
+                    pairs.clear()
+            if pairs:
+                self._plan_together(hook, pairs)
+        except ManagerError as error:
+            del self.plan.accounts[planned:]
+            self.plan.drop(hook.name)
+            self.plan.problems.append(
+                Problem(
+                    hook.name,
+                    f"could not be read completely: {error.message}",
+                    ExitCode.INCOMPLETE,
+                    hint=error.hint,
+                )
+            )
+            return
+        self.plan.observed.update(observed)
+        for user, rows in stream(self.connection, self.users, (hook.name,)):
+            for row in rows:
+                account = account_rows.from_row(row)
+                if account.active and account.id not in seen:
+                    self.plan.missing.append((hook.name, user.username, account.name))
+
+    def _managed_groups(self, hook: ServiceHook) -> frozenset[str]:
+        sources = set(group_names(self.connection).values())
+        sources.update(hook.config.groups.map)
+        if hook.config.groups.state:
+            sources.update(hook.config.access.states)
+        return frozenset(name for group in sources for name in hook.group_names(group))
+
+    def _matched(
+        self,
+        hook: ServiceHook,
+        page: Sequence[RemoteAccount],
+        managed: frozenset[str],
+        seen: set[int],
+        observed: dict[int, frozenset[str]],
+    ) -> Iterator[tuple[User, Account]]:
+        ours = account_rows.by_uid(self.connection, hook.name, [remote.uid for remote in page])
+        remotes = {remote.uid: remote for remote in page}
+        people = {
+            account.user_id: account
+            for account in ours.values()
+            if account.id not in self.unsettled
+        }
+        seen.update(account.id for account in ours.values() if account.id is not None)
+        if not people:
+            return
+        chosen = frozenset(people) if self.users is None else self.users & frozenset(people)
+        for user, _ in stream(self.connection, chosen, (), states=self.states):
+            account = people[user.id]
+            assert account.uid is not None
+            listed = remotes[account.uid].groups or frozenset()
+            real = listed & (managed | account.groups)
+            if real != account.groups:
+                assert account.id is not None
+                observed[account.id] = real
+                account = replace(account, groups=real)
+            yield user, account
+
+    def _plan_together(self, hook: ServiceHook, pairs: list[tuple[User, Account]]) -> None:
+        """An overridden update_all_groups sees all users at once."""
+        view = hook._accounts  # noqa: SLF001
+        view.clear()
+        before = {user.id: account for user, account in pairs}
+        names = {user.id: user.username for user, _ in pairs}
+        view.update(before)
+        found: dict[int, list[Operation]] = {}
+        try:
+            for operation in _checked(hook, hook.update_all_groups([user for user, _ in pairs])):
+                view[operation.user_id] = effect(view[operation.user_id], operation)
+                found.setdefault(operation.user_id, []).append(operation)
+        except KeyError as error:
+            raise HookError(
+                f"services.{hook.name}: update_all_groups yielded an operation for user {error}",
+                hint="only the users given have an account here",
+            ) from error
+        finally:
+            view.clear()
+        for user_id, operations in found.items():
+            self._keep(hook, names[user_id], before[user_id], tuple(operations))
+
+    # One account
+
+    def _ask(self, hook: ServiceHook, user: User, row: tuple[Any, ...] | None) -> None:
+        if row is None:
+            account = Account(service=hook.name, user_id=user.id)
+        else:
+            account = account_rows.from_row(row)
+            assert account.id is not None
+            account = self.known.get(account.id, account)
+            if account.id in self.unsettled:
+                self.plan.notes.append(
+                    Problem(
+                        hook.name,
+                        "left alone: an earlier operation is held or unknown",
+                        ExitCode.OK,
+                        user.username,
+                    )
+                )
+                return
+        self._plan_account(hook, user, account, self.task.decide)
+
+    def _plan_account(
+        self,
+        hook: ServiceHook,
+        user: User,
+        account: Account,
+        decision: Callable[[ServiceHook, User], Iterable[Operation]],
+    ) -> None:
+        try:
+            operations = decide(hook, user, account, decision)
+        except SvcctlError as error:
+            code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
+            self.plan.problems.append(
+                Problem(hook.name, error.message, code, user.username, error.hint)
+            )
+            return
+        except Exception as error:  # noqa: BLE001 - a hook is foreign code; one user never stops the rest
+            self.plan.problems.append(
+                Problem(
+                    hook.name,
+                    f"the hook failed: {type(error).__name__}: {error}",
+                    ExitCode.FAILED,
+                    user.username,
+                    "this is a defect in the hook; -vv shows where",
+                )
+            )
+            return
+        if operations:
+            self._keep(hook, user.username, account, operations, user)
+
+    def _keep(
+        self,
+        hook: ServiceHook,
+        username: str,
+        account: Account,
+        operations: tuple[Operation, ...],
+        user: User | None = None,
+    ) -> None:
+        planned = PlannedAccount(account, username, operations)
+        planned.removal = _removes(planned, self.plan.at)
+        planned.pin = account.pin
+        if planned.removal and username in self.protected | hook.config.protected:
+            planned.verdict = "skipped"
+            planned.because = "the user is protected here"
+        if self.task.on_purpose and user is not None:
+            planned.counted = False
+            planned.pin = self._pin(hook, user, planned)
+        self.plan.accounts.append(planned)
+
+    def _pin(self, hook: ServiceHook, user: User, planned: PlannedAccount) -> str | None:
+        """Fix what an operator did where the policy would undo it on the next run."""
+        wanted = hook.service_active_for_user(user)
+        if planned.removal:
+            return f"{self.task.name} by {self.actor}" if wanted else None
+        return None if wanted else f"{self.task.name} by {self.actor}"
+
+    # Names
+
+    def _refuse_collisions(self) -> None:
+        """Two users whose names come out alike on a service: a conflict, never a takeover."""
+        creates: dict[str, dict[str, list[PlannedAccount]]] = {}
+        for planned in self.plan.accounts:
+            first = planned.operations[0]
+            if first.verb is Verb.CREATE:
+                rule = self.hooks[planned.account.service].username_rule
+                key = rule.key(first.args["name"])
+                creates.setdefault(planned.account.service, {}).setdefault(key, []).append(planned)
+        refused: dict[int, str] = {}
+        for service, by_key in creates.items():
+            taken = account_rows.live_names(self.connection, service, by_key)
+            for key, group in by_key.items():
+                holder = taken.get(key)
+                for planned in group:
+                    others = [other.username for other in group if other is not planned]
+                    if holder is not None:
+                        others.append(holder[1])
+                    if others:
+                        name = planned.operations[0].args["name"]
+                        refused[id(planned)] = (
+                            f"the name {name!r} would be the same as that of {', '.join(others)}"
+                        )
+        if not refused:
+            return
+        for planned in self.plan.accounts:
+            if id(planned) in refused:
+                self.plan.problems.append(
+                    Problem(
+                        planned.account.service,
+                        refused[id(planned)],
+                        ExitCode.FAILED,
+                        planned.username,
+                        "give one of them another username, or link the account that is meant",
+                    )
+                )
+        self.plan.accounts = [p for p in self.plan.accounts if id(p) not in refused]
+
+
+def _removes(planned: PlannedAccount, at: str) -> bool:
+    for operation, before, after in planned.steps(at):
+        if operation.verb in (Verb.DISABLE, Verb.DELETE):
+            return True
+        if operation.verb is Verb.CHANGE_GROUPS and before.groups and not after.groups:
+            return True
+    return False
+
+
+def _listed(manager: Manager, hook: ServiceHook) -> Iterator[list[RemoteAccount]]:
+    """The service's accounts in pages, with groups; read while the tripwire looks away."""
+    with allowed():
+        pages = chunks(manager.list_accounts())
+    while True:
+        with allowed():
+            page = next(pages, None)
+            if page is None:
+                return
+            if any(remote.groups is None for remote in page):
+                page = [
+                    manager.get_account(remote.uid) if remote.groups is None else remote
+                    for remote in page
+                ]
+        yield page
+
+
+def changes(
+    planned: PlannedAccount, at: str
+) -> Iterator[tuple[Operation, dict[str, Any], dict[str, Any]]]:
+    """Each operation with the fields that it changes: (operation, before, after)."""
+    for operation, before, after in planned.steps(at):
+        yield operation, *difference(before, after)

@@ -1,0 +1,212 @@
+"""Verification: what an earlier run left open is looked at before anything else happens to it.
+
+A run that was killed leaves operations `running` (perhaps sent) and `pending` (perhaps sent, when
+the machine lost power right after). An operation that is `unknown` waits until a look settles it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from svcctl.clock import stamp
+from svcctl.errors import ExitCode, ManagerError, NotFound
+from svcctl.hooks.contract import ServiceHook
+from svcctl.hooks.manager import Manager, RemoteAccount, capabilities
+from svcctl.model import (
+    Account,
+    AccountStatus,
+    Operation,
+    OperationStatus,
+    Outcome,
+    Verb,
+    difference,
+    effect,
+)
+from svcctl.runs.lane import external_id, is_ours
+from svcctl.runs.plan import Problem
+from svcctl.store import accounts as account_rows
+from svcctl.store import operations as operation_rows
+from svcctl.store.operations import Recorded
+
+
+@dataclass(slots=True)
+class Verified:
+    """What looking found; nothing is written until `write`, so that a dry run can look too.
+
+    accounts: as they really are, by row id. unsettled: nothing may be planned for these.
+    """
+
+    accounts: dict[int, Account] = field(default_factory=dict)
+    unsettled: set[int] = field(default_factory=set)
+    settled: list[tuple[Recorded, OperationStatus, str]] = field(default_factory=list)
+    done: list[tuple[Recorded, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    suspicious: set[str] = field(default_factory=set)
+    unended_runs: set[int] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.done or self.unended_runs)
+
+
+def verify(
+    connection: Connection,
+    unfinished: Iterable[Recorded],
+    hooks: Mapping[str, ServiceHook],
+    managers: Callable[[str], Manager],
+) -> Verified:
+    """Look at every operation that may have been done without a record of it."""
+    verified = Verified()
+    unfinished = [row for row in unfinished if row.service in hooks]
+    doubtful: dict[str, list[Recorded]] = {}
+    for row in unfinished:
+        if not row.run_ended:
+            verified.unended_runs.add(row.run_id)
+            verified.suspicious.add(row.service)
+        if row.status is OperationStatus.UNKNOWN or row.status is OperationStatus.RUNNING:
+            doubtful.setdefault(row.service, []).append(row)
+        elif (
+            row.status is OperationStatus.PENDING and not row.run_ended and row.verb is Verb.CREATE
+        ):
+            doubtful.setdefault(row.service, []).append(row)
+    for service, rows in doubtful.items():
+        accounts = account_rows.by_id(connection, {row.account_id for row in rows})
+        try:
+            manager = managers(service)
+            for row in rows:
+                account = verified.accounts.get(row.account_id, accounts[row.account_id])
+                _look(verified, hooks[service], manager, row, account)
+        except ManagerError as error:
+            verified.unsettled.update(row.account_id for row in rows)
+            verified.problems.append(
+                Problem(
+                    service,
+                    f"what an earlier run left open could not be verified: {error.message}",
+                    ExitCode.INCOMPLETE,
+                    hint=error.hint,
+                )
+            )
+    return verified
+
+
+def _look(
+    verified: Verified, hook: ServiceHook, manager: Manager, row: Recorded, account: Account
+) -> None:
+    args = json.loads(row.args)
+    operation = Operation(row.verb, row.user_id, "", args)
+    if row.verb is Verb.CREATE:
+        _look_for_create(verified, hook, manager, row, account, operation)
+    elif row.verb is Verb.SET_PASSWORD:
+        verified.settled.append(
+            (row, OperationStatus.FAILED, "interrupted; set the password again")
+        )
+    elif account.uid is None or "get_account" not in capabilities(type(manager)):
+        verified.settled.append((row, OperationStatus.SUPERSEDED, "cannot be looked at"))
+    else:
+        try:
+            remote = manager.get_account(account.uid)
+        except NotFound:
+            gone = effect(account, replace(operation, verb=Verb.DELETE))
+            if row.verb in (Verb.DELETE, Verb.DISABLE):
+                _done(verified, row, account, gone)
+            else:
+                verified.settled.append(
+                    (row, OperationStatus.FAILED, "the account is gone on the service")
+                )
+            return
+        after = effect(account, operation, at=stamp())
+        real = _as_seen(account, after, remote)
+        if _same(row.verb, real, after):
+            _done(verified, row, account, after)
+        else:
+            if real != account:
+                verified.accounts[row.account_id] = real
+            verified.settled.append((row, OperationStatus.SUPERSEDED, "not done; planned anew"))
+
+
+def _look_for_create(
+    verified: Verified,
+    hook: ServiceHook,
+    manager: Manager,
+    row: Recorded,
+    account: Account,
+    operation: Operation,
+) -> None:
+    if not account.absent:
+        verified.settled.append((row, OperationStatus.SUPERSEDED, "the account exists"))
+        return
+    if "find_account" not in capabilities(type(manager)):
+        if row.status is OperationStatus.PENDING:
+            verified.settled.append((row, OperationStatus.SUPERSEDED, "planned anew"))
+        else:
+            verified.unsettled.add(row.account_id)
+            verified.settled.append(
+                (row, OperationStatus.UNKNOWN, "the service cannot be searched")
+            )
+        return
+    found = manager.find_account(external_id(account), operation.args["name"])
+    if found is None:
+        verified.settled.append((row, OperationStatus.SUPERSEDED, "not done; planned anew"))
+    elif is_ours(found, account, manager, looked=row.looked):
+        _done(verified, row, account, effect(account, operation, Outcome(found.uid, found.data)))
+    elif manager.stores_external_id or row.status is OperationStatus.PENDING:
+        verified.settled.append((row, OperationStatus.SUPERSEDED, "the name is someone else's"))
+    else:
+        verified.unsettled.add(row.account_id)
+        verified.settled.append(
+            (
+                row,
+                OperationStatus.UNKNOWN,
+                f"an account named {found.name!r} exists and may be ours: link it or delete it",
+            )
+        )
+
+
+def _done(verified: Verified, row: Recorded, before: Account, after: Account) -> None:
+    verified.accounts[row.account_id] = after
+    verified.done.append((row, *difference(before, after)))
+
+
+def _as_seen(account: Account, after: Account, remote: RemoteAccount) -> Account:
+    """The account as the remote shows it, as far as that is ours to know."""
+    status = AccountStatus.ACTIVE if remote.active else AccountStatus.DISABLED
+    groups = account.groups
+    if remote.groups is not None:
+        groups = remote.groups & (account.groups | after.groups)
+    nickname = account.nickname if remote.nickname is None else remote.nickname
+    since = (account.disabled_at or stamp()) if status is AccountStatus.DISABLED else None
+    return replace(account, status=status, groups=groups, nickname=nickname, disabled_at=since)
+
+
+def _same(verb: Verb, real: Account, after: Account) -> bool:
+    match verb:
+        case Verb.ENABLE | Verb.DISABLE | Verb.DELETE:
+            return real.status is after.status
+        case Verb.CHANGE_GROUPS:
+            return real.groups == after.groups
+        case _:
+            return real.nickname == after.nickname
+
+
+def write(connection: Connection, verified: Verified, hooks: Mapping[str, ServiceHook]) -> None:
+    """Take over what was found. The caller owns the transaction."""
+    rows = [
+        operation_rows.ended(row.id, status, attempts=row.attempts, error=text)
+        for row, status, text in verified.settled
+    ]
+    rows.extend(
+        operation_rows.done(
+            row.id, before=before, after=after, attempts=row.attempts + 1, note="verified"
+        )
+        for row, before, after in verified.done
+    )
+    operation_rows.settle(connection, rows)
+    written = []
+    for account in verified.accounts.values():
+        rule = hooks[account.service].username_rule
+        written.append(
+            account_rows.written(account, rule.key(account.name) if account.name else "")
+        )
+    account_rows.write(connection, written)

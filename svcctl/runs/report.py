@@ -1,0 +1,111 @@
+"""What a run came to: a frozen value that commands render and that has an exit code."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from svcctl.errors import ExitCode, ManagerError, gravest
+from svcctl.model import OperationStatus
+from svcctl.runs.apply import Applied
+from svcctl.runs.guard import Held
+from svcctl.runs.plan import Plan, PlannedAccount, Problem, changes
+
+
+@dataclass(slots=True)
+class Report:
+    """One run: what was planned, what was done, what is left and why."""
+
+    command: str
+    dry_run: bool
+    plan: Plan
+    run_id: int | None = None
+    held: list[Held] = field(default_factory=list)
+    held_accounts: list[tuple[PlannedAccount, int | None]] = field(default_factory=list)
+    deferred: list[tuple[PlannedAccount, str]] = field(default_factory=list)
+    applied: list[Applied] = field(default_factory=list)
+    verified: list[tuple[str, str, str]] = field(default_factory=list)
+    left: dict[str, int] = field(default_factory=dict)
+    gave_up: dict[str, ManagerError] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    passwords: dict[tuple[str, str], str] = field(default_factory=dict)
+    stopped: ExitCode | None = None
+    declined: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was, or in a dry run would be, anything to do."""
+        return any(planned.verdict != "skipped" for planned in self.plan.accounts)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        codes = [problem.code for problem in (*self.problems, *self.plan.problems)]
+        if self.held:
+            codes.append(ExitCode.HELD)
+        if self.deferred or self.gave_up:
+            codes.append(ExitCode.FAILED)
+        if any(
+            one.status in (OperationStatus.FAILED, OperationStatus.UNKNOWN) for one in self.applied
+        ):
+            codes.append(ExitCode.FAILED)
+        if self.stopped is not None:
+            codes.append(self.stopped)
+        return gravest(codes)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Operations per service and status; a dry run counts what is `planned`."""
+        counted: dict[str, Counter[str]] = {}
+        for row in self.rows():
+            counted.setdefault(row["service"], Counter())[row["status"]] += 1
+        return {service: dict(counter) for service, counter in sorted(counted.items())}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each operation as a flat row, in the order of the plan or as it ended."""
+        if self.dry_run or self.declined:
+            for planned in self.plan.accounts:
+                if planned.verdict != "skipped":
+                    yield from _planned_rows(planned, self.plan.at, planned.verdict or "planned")
+            return
+        for one in self.applied:
+            yield {
+                "id": one.id,
+                "service": one.service,
+                "user": one.username,
+                "account": one.account,
+                "operation": one.operation.verb.value,
+                "args": dict(one.operation.args),
+                "status": one.status.value,
+                "reason": one.operation.reason,
+                "error": one.error,
+            }
+        for planned, _ in self.held_accounts:
+            yield from _planned_rows(planned, self.plan.at, "held")
+        for planned, until in self.deferred:
+            for row in _planned_rows(planned, self.plan.at, "deferred"):
+                yield {**row, "error": f"failed before; next attempt after {until}"}
+
+    def summary(self) -> dict[str, Any]:
+        """What the run row keeps."""
+        return {
+            "counts": self.counts(),
+            "held": [held.message for held in self.held],
+            "left": self.left,
+            "problems": len(self.problems) + len(self.plan.problems),
+        }
+
+
+def _planned_rows(planned: PlannedAccount, at: str, status: str) -> Iterator[dict[str, Any]]:
+    for operation, before, after in changes(planned, at):
+        yield {
+            "id": None,
+            "service": planned.account.service,
+            "user": planned.username,
+            "account": planned.account.name or operation.args.get("name", ""),
+            "operation": operation.verb.value,
+            "args": dict(operation.args),
+            "status": status,
+            "reason": operation.reason,
+            "error": planned.because or None,
+            "before": before,
+            "after": after,
+        }

@@ -1,0 +1,230 @@
+"""Accounts as rows: reading them, reserving them, writing what an operation left."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from svcctl.clock import stamp
+from svcctl.model import NOTHING, Account, AccountStatus, to_json
+from svcctl.store.chunks import chunks
+from svcctl.store.tables import accounts, users
+
+COLUMNS = (
+    accounts.c.user_id,
+    accounts.c.service,
+    accounts.c.id,
+    accounts.c.status,
+    accounts.c.uid,
+    accounts.c.name,
+    accounts.c.groups,
+    accounts.c.nickname,
+    accounts.c.data,
+    accounts.c.disabled_at,
+    accounts.c.pin,
+)
+
+_STATUS = {status.value: status for status in AccountStatus}
+
+
+@lru_cache(maxsize=65536)
+def _groups(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))
+
+
+def from_row(row: Any) -> Account:
+    """A row of `COLUMNS` as hooks see it."""
+    user_id, service, id_, status, uid, name, groups, nickname, data, disabled_at, pin = row
+    return Account(
+        service=service,
+        user_id=user_id,
+        id=id_,
+        status=_STATUS[status],
+        uid=uid,
+        name=name,
+        groups=_groups(groups),
+        nickname=nickname,
+        data=NOTHING if data == "{}" else json.loads(data),
+        disabled_at=disabled_at,
+        pin=pin,
+    )
+
+
+def find(connection: Connection, **where: Any) -> list[Account]:
+    """Accounts whose columns equal the values given, or are among them; in order of user."""
+    statement = select(*COLUMNS).order_by(accounts.c.user_id, accounts.c.service)
+    for column, value in where.items():
+        if isinstance(value, (list, tuple, set, frozenset)):
+            statement = statement.where(accounts.c[column].in_(value))
+        else:
+            statement = statement.where(accounts.c[column] == value)
+    return [from_row(row) for row in connection.execute(statement)]
+
+
+def by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Account]:
+    """Accounts by row id; any number of ids."""
+    return {
+        row.id: from_row(row)
+        for chunk in chunks(sorted(ids))
+        for row in connection.execute(select(*COLUMNS).where(accounts.c.id.in_(chunk)))
+    }
+
+
+def by_uid(connection: Connection, service: str, uids: Iterable[str]) -> dict[str, Account]:
+    """The service's accounts by the remote's uid; any number of uids."""
+    return {
+        row.uid: from_row(row)
+        for chunk in chunks(uids)
+        for row in connection.execute(
+            select(*COLUMNS).where(accounts.c.service == service, accounts.c.uid.in_(chunk))
+        )
+    }
+
+
+def live_names(
+    connection: Connection, service: str, keys: Iterable[str]
+) -> dict[str, tuple[int, str]]:
+    """Which of the name keys belong to a live account: key -> (user id, username)."""
+    statement = select(accounts.c.name_key, users.c.id, users.c.username).join(
+        users, users.c.id == accounts.c.user_id
+    )
+    return {
+        key: (user_id, username)
+        for chunk in chunks(keys)
+        for key, user_id, username in connection.execute(
+            statement.where(
+                accounts.c.service == service,
+                accounts.c.status != AccountStatus.ABSENT.value,
+                accounts.c.name_key.in_(chunk),
+            )
+        )
+    }
+
+
+def ids_of(connection: Connection, pairs: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Row ids by (service, user id), of those that have a row."""
+    wanted: dict[str, list[int]] = {}
+    for service, user_id in pairs:
+        wanted.setdefault(service, []).append(user_id)
+    return {
+        (service, user_id): id_
+        for service, user_ids in wanted.items()
+        for chunk in chunks(user_ids)
+        for user_id, id_ in connection.execute(
+            select(accounts.c.user_id, accounts.c.id).where(
+                accounts.c.service == service, accounts.c.user_id.in_(chunk)
+            )
+        )
+    }
+
+
+def reserve(connection: Connection, pairs: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Rows for accounts to come, `absent` until they are created. Returns the row ids."""
+    moment = stamp()
+    rows = [
+        {"service": service, "user_id": user_id, "created_at": moment, "updated_at": moment}
+        for service, user_id in pairs
+    ]
+    if not rows:
+        return {}
+    connection.execute(insert(accounts), rows)
+    return ids_of(connection, ((row["service"], row["user_id"]) for row in rows))  # type: ignore[misc]
+
+
+_WRITE = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("b_id"))
+    .values(
+        {
+            column: bindparam(f"b_{column}")
+            for column in (
+                "status",
+                "uid",
+                "name",
+                "name_key",
+                "groups",
+                "nickname",
+                "data",
+                "disabled_at",
+                "pin",
+                "updated_at",
+            )
+        }
+    )
+)
+
+
+def written(account: Account, name_key: str) -> dict[str, Any]:
+    """The parameters of `write` for one account."""
+    return {
+        "b_id": account.id,
+        "b_status": account.status.value,
+        "b_uid": account.uid,
+        "b_name": account.name,
+        "b_name_key": name_key,
+        "b_groups": to_json(account.groups),
+        "b_nickname": account.nickname,
+        "b_data": to_json(account.data) if account.data else "{}",
+        "b_disabled_at": account.disabled_at,
+        "b_pin": account.pin,
+        "b_updated_at": stamp(),
+    }
+
+
+def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Write whole accounts; `rows` come from `written`."""
+    if rows:
+        connection.execute(_WRITE, rows)
+
+
+_OBSERVE = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("b_id"))
+    .values(groups=bindparam("b_groups"), updated_at=bindparam("b_updated_at"))
+)
+
+
+def observe(connection: Connection, groups: Mapping[int, frozenset[str]]) -> None:
+    """Take over the managed groups that a service really listed, where no operation is needed."""
+    moment = stamp()
+    rows = [
+        {"b_id": id_, "b_groups": to_json(names), "b_updated_at": moment}
+        for id_, names in groups.items()
+    ]
+    if rows:
+        connection.execute(_OBSERVE, rows)
+
+
+def population(connection: Connection, service: str) -> tuple[int, int]:
+    """How many accounts are active, and how many exist at all (active or disabled)."""
+    counted: dict[str, int] = dict(
+        connection.execute(
+            select(accounts.c.status, func.count())
+            .where(accounts.c.service == service)
+            .group_by(accounts.c.status)
+        ).tuples().all()
+    )
+    active = counted.get(AccountStatus.ACTIVE.value, 0)
+    return active, active + counted.get(AccountStatus.DISABLED.value, 0)
+
+
+def services(connection: Connection) -> dict[str, int]:
+    """Live accounts per service, configured or not."""
+    return dict(
+        connection.execute(
+            select(accounts.c.service, func.count())
+            .where(accounts.c.status != AccountStatus.ABSENT.value)
+            .group_by(accounts.c.service)
+        ).tuples().all()
+    )
+
+
+def pin(connection: Connection, ids: Iterable[int], reason: str | None) -> None:
+    """Fix the status of accounts, or with None let runs decide again."""
+    for chunk in chunks(ids):
+        connection.execute(
+            update(accounts).where(accounts.c.id.in_(chunk)).values(pin=reason, updated_at=stamp())
+        )

@@ -1,0 +1,204 @@
+"""Users with their groups and accounts, streamed as columns: what every decision looks at."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, not_, or_, select
+
+from svcctl.model import NOTHING, AccountStatus, User
+from svcctl.store.accounts import COLUMNS
+from svcctl.store.chunks import chunks
+from svcctl.store.tables import accounts, groups, memberships, users
+
+_FETCH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which users a run is asked for; every field given narrows. The empty one is everybody."""
+
+    user_ids: frozenset[int] | None = None
+    state: str | None = None
+    group: str | None = None
+
+    @property
+    def everybody(self) -> bool:
+        return self.user_ids is None and self.state is None and self.group is None
+
+
+EVERYBODY = Selection()
+
+
+def resolve(
+    connection: Connection, selection: Selection, *, states: Mapping[int, str] | None = None
+) -> frozenset[int] | None:
+    """The ids of the selected users, None for everybody. `states`: see `stream`."""
+    if selection.everybody:
+        return None
+    statement = select(users.c.id, users.c.state)
+    if selection.group is not None:
+        statement = statement.where(_in_groups((selection.group,)))
+    overrides = states or {}
+    return frozenset(
+        id_
+        for id_, state in connection.execute(statement).tuples().all()
+        if (selection.user_ids is None or id_ in selection.user_ids)
+        and (selection.state is None or overrides.get(id_, state) == selection.state)
+    )
+
+
+def _in_groups(names: Sequence[str]) -> ColumnElement[bool]:
+    return exists(
+        select(memberships.c.user_id)
+        .join(groups, groups.c.id == memberships.c.group_id)
+        .where(
+            memberships.c.user_id == users.c.id,
+            memberships.c.present,
+            groups.c.name.in_(names),
+        )
+    )
+
+
+class _Cursor:
+    """Rows ordered by their first column, handed out per value of it."""
+
+    def __init__(self, connection: Connection, statement: Select[Any]) -> None:
+        streaming = statement.execution_options(yield_per=_FETCH)
+        self._rows = iter(connection.execute(streaming).tuples())
+        self._next = next(self._rows, None)
+
+    def take(self, key: int) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = []
+        row = self._next
+        while row is not None and row[0] < key:
+            row = next(self._rows, None)
+        while row is not None and row[0] == key:
+            found.append(row)
+            row = next(self._rows, None)
+        self._next = row
+        return found
+
+
+def group_names(connection: Connection) -> dict[int, str]:
+    return dict(connection.execute(select(groups.c.id, groups.c.name)).tuples().all())
+
+
+def stream(
+    connection: Connection,
+    user_ids: frozenset[int] | None,
+    services: Sequence[str],
+    *,
+    states: Mapping[int, str] | None = None,
+) -> Iterator[tuple[User, list[tuple[Any, ...]]]]:
+    """Each of these users (None: all) with the account rows (`accounts.COLUMNS`) on the services.
+
+    In order of id, with flat memory. `states` overrides stored states, for a dry run under rules
+    that differ from the stored ones. A user without any account row comes with an empty list.
+    """
+    if user_ids is not None and len(user_ids) > _FETCH:
+        for chunk in chunks(sorted(user_ids), _FETCH):
+            yield from stream(connection, frozenset(chunk), services, states=states)
+        return
+    names = group_names(connection)
+    people = select(
+        users.c.id,
+        users.c.username,
+        users.c.active,
+        users.c.state,
+        users.c.attributes,
+        users.c.superuser,
+    ).order_by(users.c.id)
+    member = (
+        select(memberships.c.user_id, memberships.c.group_id)
+        .where(memberships.c.present)
+        .order_by(memberships.c.user_id, memberships.c.group_id)
+    )
+    account = (
+        select(*COLUMNS)
+        .where(accounts.c.service.in_(services))
+        .order_by(accounts.c.user_id, accounts.c.service)
+    )
+    if user_ids is not None:
+        chosen = sorted(user_ids)
+        people = people.where(users.c.id.in_(chosen))
+        member = member.where(memberships.c.user_id.in_(chosen))
+        account = account.where(accounts.c.user_id.in_(chosen))
+    members = _Cursor(connection, member)
+    records = _Cursor(connection, account)
+    combinations: dict[tuple[int, ...], frozenset[str]] = {}
+    streaming = people.execution_options(yield_per=_FETCH)
+    for id_, username, active, state, attributes, superuser in connection.execute(
+        streaming
+    ).tuples():
+        key = tuple([row[1] for row in members.take(id_)])
+        held = combinations.get(key)
+        if held is None:
+            if len(combinations) > 20_000:
+                combinations.clear()
+            held = combinations[key] = frozenset([names[group] for group in key])
+        user = User(
+            id_,
+            username,
+            bool(active),
+            state if states is None else states.get(id_, state),
+            held,
+            NOTHING if attributes == "{}" else json.loads(attributes),
+            bool(superuser),
+        )
+        yield user, records.take(id_)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """A service's default access policy in the terms of the database."""
+
+    states: frozenset[str]
+    groups: frozenset[str]
+    users: frozenset[str]
+
+
+def _allowed(rule: AccessRule) -> ColumnElement[bool]:
+    ways: list[ColumnElement[bool]] = []
+    if rule.states:
+        ways.append(users.c.state.in_(sorted(rule.states)))
+    if rule.users:
+        ways.append(users.c.username.in_(sorted(rule.users)))
+    if rule.groups:
+        ways.append(_in_groups(sorted(rule.groups)))
+    return and_(users.c.active, or_(*ways)) if ways else users.c.id.is_(None)
+
+
+def validate_candidates(
+    connection: Connection, service: str, rule: AccessRule, *, grace_until: str | None
+) -> list[int]:
+    """The ids of users whose account the default `validate_user` would change, and no others.
+
+    `grace_until`: accounts disabled at or before this moment have had their grace; None: for ever.
+    """
+    allowed = _allowed(rule)
+    lost = (
+        select(accounts.c.user_id)
+        .join(users, users.c.id == accounts.c.user_id)
+        .where(
+            accounts.c.service == service,
+            accounts.c.status == AccountStatus.ACTIVE.value,
+            accounts.c.pin.is_(None),
+            not_(allowed),
+        )
+    )
+    back: ColumnElement[bool] = allowed
+    if grace_until is not None:
+        back = or_(back, accounts.c.disabled_at <= grace_until)
+    disabled = (
+        select(accounts.c.user_id)
+        .join(users, users.c.id == accounts.c.user_id)
+        .where(
+            accounts.c.service == service,
+            accounts.c.status == AccountStatus.DISABLED.value,
+            accounts.c.pin.is_(None),
+            back,
+        )
+    )
+    return sorted({*connection.scalars(lost), *connection.scalars(disabled)})

@@ -1,0 +1,245 @@
+"""Operations as rows: the journal, what is open, what an operation left, and the history."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Update, bindparam, func, insert, or_, select, update
+
+from svcctl.clock import stamp
+from svcctl.model import OPEN, OperationStatus, Verb, to_json
+from svcctl.store.chunks import chunks
+from svcctl.store.tables import accounts, operations, runs, users
+
+_OPEN = sorted(status.value for status in OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A journaled operation, as far as later runs look at it."""
+
+    id: int
+    run_id: int
+    service: str
+    user_id: int
+    account_id: int
+    verb: Verb
+    args: str
+    before: str
+    after: str
+    status: OperationStatus
+    attempts: int
+    next_attempt_at: str | None
+    looked: bool
+    run_ended: bool
+    removal: bool
+
+
+_RECORDED = (
+    operations.c.id,
+    operations.c.run_id,
+    operations.c.service,
+    operations.c.user_id,
+    operations.c.account_id,
+    operations.c.verb,
+    operations.c.args,
+    operations.c.before,
+    operations.c.after,
+    operations.c.status,
+    operations.c.attempts,
+    operations.c.next_attempt_at,
+    operations.c.looked,
+    runs.c.ended_at.isnot(None),
+    operations.c.removal,
+)
+
+
+def _recorded(row: Any) -> Recorded:
+    values = list(row)
+    values[5] = Verb(values[5])
+    values[9] = OperationStatus(values[9])
+    return Recorded(*values)
+
+
+def unfinished(connection: Connection, services: Iterable[str]) -> list[Recorded]:
+    """Open operations, and failed ones that wait for another attempt."""
+    statement = (
+        select(*_RECORDED)
+        .join(runs, runs.c.id == operations.c.run_id)
+        .where(
+            operations.c.service.in_(sorted(services)),
+            or_(operations.c.status.in_(_OPEN), operations.c.next_attempt_at.isnot(None)),
+        )
+        .order_by(operations.c.id)
+    )
+    return [_recorded(row) for row in connection.execute(statement)]
+
+
+def supersede(connection: Connection, ids: Iterable[int]) -> None:
+    """Open operations give way to a newer plan; failed ones lose their next attempt."""
+    moment = stamp()
+    for chunk in chunks(sorted(ids)):
+        among = operations.c.id.in_(chunk)
+        connection.execute(
+            update(operations)
+            .where(among, operations.c.status.in_(_OPEN))
+            .values(status=OperationStatus.SUPERSEDED.value, ended_at=moment, next_attempt_at=None)
+        )
+        connection.execute(
+            update(operations)
+            .where(among, operations.c.next_attempt_at.isnot(None))
+            .values(next_attempt_at=None)
+        )
+
+
+def journal(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
+    """Insert operations of one run; returns their ids in the order given."""
+    if not rows:
+        return []
+    run_id = rows[0]["run_id"]
+    connection.execute(insert(operations), rows)
+    return list(
+        connection.scalars(
+            select(operations.c.id)
+            .where(operations.c.run_id == run_id)
+            .order_by(operations.c.id.desc())
+            .limit(len(rows))
+        )
+    )[::-1]
+
+
+_CLAIM = (
+    update(operations)
+    .where(operations.c.id == bindparam("b_id"))
+    .values(
+        status=OperationStatus.RUNNING.value,
+        started_at=bindparam("b_started_at"),
+        looked=bindparam("b_looked"),
+    )
+)
+
+
+def _ending(*columns: str) -> Update:
+    return (
+        update(operations)
+        .where(operations.c.id == bindparam("b_id"))
+        .values({column: bindparam(f"b_{column}") for column in columns})
+    )
+
+
+_ENDED = ("status", "attempts", "next_attempt_at", "ended_at", "error")
+_END = _ending(*_ENDED)
+_END_DONE = _ending(*_ENDED, "before", "after")
+
+
+def claim(connection: Connection, ids: Iterable[tuple[int, bool]]) -> None:
+    """Mark as running before the first call; the flag says that a look proved the name free."""
+    moment = stamp()
+    rows = [{"b_id": id_, "b_started_at": moment, "b_looked": looked} for id_, looked in ids]
+    if rows:
+        connection.execute(_CLAIM, rows)
+
+
+def settle(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Write how operations ended; `rows` come from `ended` and `done`."""
+    effective = [row for row in rows if "b_after" in row]
+    if effective:
+        connection.execute(_END_DONE, effective)
+    others = [row for row in rows if "b_after" not in row]
+    if others:
+        connection.execute(_END, others)
+
+
+def ended(
+    id_: int,
+    status: OperationStatus,
+    *,
+    attempts: int,
+    error: str | None = None,
+    next_attempt_at: str | None = None,
+) -> dict[str, Any]:
+    """An operation that did not change the account; what was planned stays in its row."""
+    return {
+        "b_id": id_,
+        "b_status": status.value,
+        "b_attempts": attempts,
+        "b_next_attempt_at": next_attempt_at,
+        "b_ended_at": None if status is OperationStatus.PENDING else stamp(),
+        "b_error": error,
+    }
+
+
+def done(
+    id_: int, *, before: Mapping[str, Any], after: Mapping[str, Any], attempts: int, note: str
+) -> dict[str, Any]:
+    """An operation that was applied, with what it really changed."""
+    row = ended(id_, OperationStatus.DONE, attempts=attempts, error=note or None)
+    return {**row, "b_before": to_json(before), "b_after": to_json(after)}
+
+
+def recent_removals(connection: Connection, service: str, *, since: str) -> int:
+    """How many accounts lost access since then by operations that count against the limits."""
+    statement = select(func.count(func.distinct(operations.c.account_id))).where(
+        operations.c.service == service,
+        operations.c.removal,
+        operations.c.status == OperationStatus.DONE.value,
+        operations.c.ended_at >= since,
+    )
+    return connection.scalar(statement) or 0
+
+
+def history(
+    connection: Connection,
+    *,
+    run_id: int | None = None,
+    user_ids: Iterable[int] | None = None,
+    services: Iterable[str] | None = None,
+    statuses: Iterable[str] | None = None,
+    limit: int | None = None,
+) -> list[Mapping[str, Any]]:
+    """Operations, newest first, with username and account name."""
+    statement = (
+        select(
+            operations,
+            users.c.username,
+            accounts.c.name.label("account"),
+        )
+        .join(users, users.c.id == operations.c.user_id)
+        .join(accounts, accounts.c.id == operations.c.account_id)
+        .order_by(operations.c.id.desc())
+    )
+    if run_id is not None:
+        statement = statement.where(operations.c.run_id == run_id)
+    if user_ids is not None:
+        statement = statement.where(operations.c.user_id.in_(sorted(user_ids)))
+    if services is not None:
+        statement = statement.where(operations.c.service.in_(sorted(services)))
+    if statuses is not None:
+        statement = statement.where(operations.c.status.in_(sorted(statuses)))
+    if limit is not None:
+        statement = statement.limit(limit)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def resolve(
+    connection: Connection, ids: Iterable[int], status: OperationStatus, *, error: str
+) -> None:
+    """End open operations by decree: rejected holds, unknown ones that an operator looked at."""
+    for chunk in chunks(ids):
+        connection.execute(
+            update(operations)
+            .where(operations.c.id.in_(chunk), operations.c.status.in_(_OPEN))
+            .values(status=status.value, ended_at=stamp(), error=error)
+        )
+
+
+def failed_users(connection: Connection, services: Iterable[str]) -> frozenset[int]:
+    """Users for whom an operation failed and waits for another attempt, or is unknown."""
+    statement = select(operations.c.user_id).where(
+        operations.c.service.in_(sorted(services)),
+        or_(
+            operations.c.next_attempt_at.isnot(None),
+            operations.c.status == OperationStatus.UNKNOWN.value,
+        ),
+    )
+    return frozenset(connection.scalars(statement))

@@ -1,0 +1,276 @@
+"""Users as rows: finding them, and what operators do to them by hand."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
+
+from svcctl.clock import stamp
+from svcctl.directory.person import name_problem
+from svcctl.errors import UsageError
+from svcctl.model import to_json
+from svcctl.store.chunks import chunks
+from svcctl.store.tables import accounts, groups, memberships, users
+
+OPERATOR = "operator"
+"""The origin of what a person at the shell said; no source overrules it."""
+
+_COMPARED = 2000
+_FETCH = 2000
+
+
+def find_user(connection: Connection, username: str) -> Row[Any]:
+    """The user's row. Raises UsageError, with names that are close, if there is none."""
+    row = connection.execute(select(users).where(users.c.username == username)).first()
+    if row is None:
+        raise UsageError(f"no such user: {username}", hint=_close_to(connection, username))
+    return row
+
+
+def find_present(connection: Connection, username: str) -> Row[Any]:
+    """The row of a user who was not removed. Raises UsageError."""
+    row = find_user(connection, username)
+    if row.removed_at:
+        raise UsageError(
+            f"{username} was removed at {row.removed_at}",
+            hint=f"take the user back with: svcctl users add {username} --restore",
+        )
+    return row
+
+
+def ids_of(connection: Connection, usernames: Iterable[str]) -> list[int]:
+    """The ids of these users, in the order given. Raises UsageError for the first unknown one."""
+    names = list(dict.fromkeys(usernames))
+    found = {
+        username: id_
+        for part in chunks(names)
+        for id_, username in connection.execute(
+            select(users.c.id, users.c.username).where(users.c.username.in_(part))
+        ).tuples()
+    }
+    for name in names:
+        if name not in found:
+            find_user(connection, name)
+    return [found[name] for name in names]
+
+
+def names_of(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
+    """The usernames of these users."""
+    return {
+        id_: username
+        for part in chunks(ids)
+        for id_, username in connection.execute(
+            select(users.c.id, users.c.username).where(users.c.id.in_(part))
+        ).tuples()
+    }
+
+
+def names_like(connection: Connection, start: str, *, limit: int) -> list[tuple[str, str]]:
+    """Usernames that begin so, with the user's state; in order."""
+    statement = (
+        select(users.c.username, users.c.state)
+        .where(users.c.username.startswith(start, autoescape=True), users.c.removed_at.is_(None))
+        .order_by(users.c.username)
+        .limit(limit)
+    )
+    return [(name, state) for name, state in connection.execute(statement).tuples()]
+
+
+def _close_to(connection: Connection, username: str) -> str:
+    names = select(users.c.username).order_by(users.c.username)
+    some = list(connection.scalars(names.limit(_COMPARED + 1)))
+    if len(some) > _COMPARED:
+        start = username[:2].lower().replace("%", "").replace("_", "")
+        alike = func.lower(users.c.username).like(f"{start}%")
+        some = list(connection.scalars(names.where(alike).limit(_COMPARED)))
+    close = get_close_matches(username, some, n=3)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return "svcctl users list shows everybody"
+
+
+def listing(
+    connection: Connection,
+    *,
+    ids: Collection[int] | None = None,
+    state: str | None = None,
+    group: str | None = None,
+    active: bool | None = None,
+    removed: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Users by name, streamed; every condition narrows. `removed`: the removed ones instead."""
+    statement = select(
+        users.c.username,
+        users.c.state,
+        users.c.active,
+        users.c.superuser,
+        users.c.source,
+        users.c.missing_pulls,
+        users.c.removed_at,
+    ).order_by(users.c.username)
+    gone = users.c.removed_at
+    statement = statement.where(gone.isnot(None) if removed else gone.is_(None))
+    if state is not None:
+        statement = statement.where(users.c.state == state)
+    if active is not None:
+        statement = statement.where(users.c.active.is_(active))
+    if group is not None:
+        statement = statement.where(
+            exists(
+                select(memberships.c.user_id)
+                .join(groups, groups.c.id == memberships.c.group_id)
+                .where(
+                    memberships.c.user_id == users.c.id,
+                    memberships.c.present,
+                    groups.c.name == group,
+                )
+            )
+        )
+    for part in [None] if ids is None else chunks(ids):
+        chosen = statement if part is None else statement.where(users.c.id.in_(part))
+        streaming = chosen.execution_options(yield_per=_FETCH)
+        for row in connection.execute(streaming).mappings():
+            yield dict(row)
+
+
+def memberships_of(connection: Connection, user_id: int) -> list[dict[str, Any]]:
+    """The user's groups with who put the user there; `present` false: kept out by an operator."""
+    statement = (
+        select(groups.c.name, memberships.c.origin, memberships.c.present)
+        .join(groups, groups.c.id == memberships.c.group_id)
+        .where(memberships.c.user_id == user_id)
+        .order_by(groups.c.name)
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def details(connection: Connection, row: Row[Any]) -> dict[str, Any]:
+    """All that is known of a user, in JSON's types."""
+    held = memberships_of(connection, row.id)
+    origins = json.loads(row.origins)
+    account = (
+        select(accounts.c.service, accounts.c.status, accounts.c.name)
+        .where(accounts.c.user_id == row.id)
+        .order_by(accounts.c.service)
+    )
+    return {
+        "id": row.id,
+        "username": row.username,
+        "state": row.state,
+        "active": row.active,
+        "superuser": row.superuser,
+        "source": row.source,
+        "source_id": row.source_id,
+        "missing_pulls": row.missing_pulls,
+        "removed_at": row.removed_at,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "attributes": json.loads(row.attributes),
+        "operator": sorted(origins),
+        "groups": [
+            {"name": item["name"], "origin": item["origin"]} for item in held if item["present"]
+        ],
+        "kept_out_of": [item["name"] for item in held if not item["present"]],
+        "accounts": [dict(item) for item in connection.execute(account).mappings()],
+    }
+
+
+def add_user(
+    connection: Connection,
+    username: str,
+    *,
+    attributes: Mapping[str, Any],
+    superuser: bool = False,
+) -> int:
+    """A user of the operator's own; its id. Raises UsageError for a name that is taken or none."""
+    if problem := name_problem(username):
+        raise UsageError(f"the username {problem}", hint="use letters, digits and the like")
+    taken = connection.execute(select(users).where(users.c.username == username)).first()
+    if taken is not None and taken.removed_at:
+        find_present(connection, username)
+    if taken is not None:
+        raise UsageError(
+            f"{username} is already a user",
+            hint=f"change the user with: svcctl users set {username}",
+        )
+    moment = stamp()
+    connection.execute(
+        insert(users).values(
+            username=username,
+            enabled=True,
+            active=True,
+            superuser=superuser,
+            attributes=to_json(attributes),
+            created_at=moment,
+            updated_at=moment,
+        )
+    )
+    return ids_of(connection, [username])[0]
+
+
+def restore_user(connection: Connection, row: Row[Any]) -> None:
+    """Take a removed user back, with the groups and attributes as they were."""
+    _write(connection, row.id, removed_at=None, missing_pulls=0)
+
+
+def remove_user(connection: Connection, row: Row[Any]) -> None:
+    """Mark the user as removed: not active, and no source brings the user back."""
+    _write(connection, row.id, removed_at=stamp(), active=False)
+
+
+def change_user(
+    connection: Connection,
+    row: Row[Any],
+    *,
+    attributes: Mapping[str, Any],
+    active: bool | None = None,
+    superuser: bool | None = None,
+    unset: Sequence[str] = (),
+) -> dict[str, tuple[Any, Any]]:
+    """What an operator says of a user; the fields that changed, as (before, after).
+
+    Every field given is the operator's from now on. `unset` names fields (`active`, `superuser` or
+    an attribute) that no longer are: the next pull decides them; until then a source's user keeps
+    the value, and one without a source loses it.
+    """
+    origins: dict[str, str] = json.loads(row.origins)
+    before = {"active": row.enabled, "superuser": row.superuser, **_attributes(row)}
+    after = dict(before)
+    for field in unset:
+        key = field if field in ("active", "superuser") else f"attributes.{field}"
+        origins.pop(key, None)
+        if key == "superuser" or row.source is None:
+            after[key] = {"active": True, "superuser": False}.get(key)
+    given = {f"attributes.{key}": value for key, value in attributes.items()}
+    for key, value in {"active": active, "superuser": superuser, **given}.items():
+        if value is not None:
+            after[key] = value
+            origins[key] = OPERATOR
+    changed = {key: (before.get(key), after[key]) for key in after if before.get(key) != after[key]}
+    kept = {
+        key.removeprefix("attributes."): value
+        for key, value in after.items()
+        if key.startswith("attributes.") and value is not None
+    }
+    if changed or to_json(origins) != row.origins:
+        _write(
+            connection,
+            row.id,
+            enabled=after["active"],
+            superuser=after["superuser"],
+            attributes=to_json(kept),
+            origins=to_json(origins),
+        )
+    return changed
+
+
+def _attributes(row: Row[Any]) -> dict[str, Any]:
+    return {f"attributes.{key}": value for key, value in json.loads(row.attributes).items()}
+
+
+def _write(connection: Connection, user_id: int, **values: Any) -> None:
+    connection.execute(
+        update(users).where(users.c.id == user_id).values(**values, updated_at=stamp())
+    )

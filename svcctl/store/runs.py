@@ -1,0 +1,77 @@
+"""Runs as rows, paused services, and notifications."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from svcctl.clock import stamp
+from svcctl.model import to_json
+from svcctl.store.tables import notifications, paused_services, runs
+
+
+def begin(connection: Connection, *, command: str, actor: str, host: str, pid: int) -> int:
+    """Record that a run starts; its id."""
+    result = connection.execute(
+        insert(runs).values(command=command, actor=actor, host=host, pid=pid, started_at=stamp())
+    )
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def end(connection: Connection, run_id: int, *, exit_code: int, summary: Mapping[str, Any]) -> None:
+    """Record that the run ended by itself; what it left open is only waiting, not lost."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id)
+        .values(ended_at=stamp(), exit_code=exit_code, summary=to_json(summary))
+    )
+
+
+def close_unended(connection: Connection, ids: Iterable[int]) -> None:
+    """Close runs that died, once their operations were looked at."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
+        .values(ended_at=stamp(), summary=to_json({"died": True}))
+    )
+
+
+def listing(connection: Connection, *, limit: int) -> list[Mapping[str, Any]]:
+    """The latest runs, newest first."""
+    statement = select(runs).order_by(runs.c.id.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def find(connection: Connection, run_id: int) -> Mapping[str, Any] | None:
+    row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
+    return dict(row) if row else None
+
+
+def notify(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Keep something to tell a user (`user_id`) or the operators (None) until it is sent."""
+    if rows:
+        moment = stamp()
+        connection.execute(insert(notifications), [{**row, "created_at": moment} for row in rows])
+
+
+def paused(connection: Connection) -> dict[str, Mapping[str, Any]]:
+    """The services that an operator paused."""
+    found = connection.execute(select(paused_services)).mappings()
+    return {row["service"]: dict(row) for row in found}
+
+
+def pause(connection: Connection, service: str, *, reason: str, actor: str) -> None:
+    """Stop applying to a service; pausing twice keeps the first moment."""
+    if service not in paused(connection):
+        connection.execute(
+            insert(paused_services).values(
+                service=service, since=stamp(), reason=reason, actor=actor
+            )
+        )
+
+
+def resume(connection: Connection, service: str) -> bool:
+    """Apply to the service again; whether it had been paused."""
+    result = connection.execute(delete(paused_services).where(paused_services.c.service == service))
+    return result.rowcount > 0

@@ -1,0 +1,264 @@
+"""The schema. Moments are ISO 8601 text in UTC, JSON is canonical text (`svcctl.model.to_json`).
+
+Only standard SQL: the same tables run on SQLite and PostgreSQL. A change here needs a migration
+under `store/migrations` and a new `SCHEMA` in `store/database.py`; a test compares the three.
+"""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, MetaData, Table, Text, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that both kinds of database sort the way Python does."""
+
+
+_NAMES = {
+    "pk": "%(table_name)s_pk",
+    "fk": "%(table_name)s_%(column_0_name)s_fk",
+    "uq": "%(table_name)s_%(column_0_name)s_uq",
+}
+
+
+class Row(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
+    """svcctl's own tables: SQLModel classes of other packages do not mix with them.
+
+    Every constraint has a name, or no later migration could change it on SQLite.
+    """
+
+
+def _text(*, nullable: bool = False, default: str | None = None) -> Any:
+    return Field(default=default, sa_column=Column(TEXT, nullable=nullable, server_default=default))
+
+
+def _json(default: str) -> Any:
+    return Field(
+        default=default,
+        sa_column=Column(TEXT, nullable=False, server_default=default, info={"json": default}),
+    )
+
+
+def _reference(target: str, *, nullable: bool = False, cascade: bool = False) -> Any:
+    rule = "CASCADE" if cascade else None
+    return Field(sa_column=Column(ForeignKey(target, ondelete=rule), nullable=nullable))
+
+
+class UserRow(Row, table=True):
+    """A person. `active` is effective: `enabled`, not removed, missing from less than two pulls."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        Index("users_source", "source", "source_id", unique=True),
+        Index("users_standing", "active", "state"),
+        # An id is never given again: services know people by it (`NewAccount.external_id`).
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    username: str = Field(sa_column=Column(TEXT, nullable=False, unique=True))
+    source: str | None = _text(nullable=True)
+    source_id: str | None = _text(nullable=True)
+    enabled: bool = Field(default=True, nullable=False)
+    active: bool = Field(default=True, nullable=False)
+    superuser: bool = Field(default=False, nullable=False)
+    state: str = _text(default="")
+    attributes: str = _json("{}")
+    origins: str = _json("{}")
+    missing_pulls: int = Field(default=0, nullable=False)
+    removed_at: str | None = _text(nullable=True)
+    created_at: str = _text()
+    updated_at: str = _text()
+
+
+class GroupRow(Row, table=True):
+    """A named set of users."""
+
+    __tablename__ = "groups"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(sa_column=Column(TEXT, nullable=False, unique=True))
+    origin: str = _text(default="operator")
+
+
+class MembershipRow(Row, table=True):
+    """A user in a group. `present` false is an operator's no, which a source does not overrule."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (Index("memberships_group", "group_id", "user_id"),)
+
+    user_id: int = Field(
+        sa_column=Column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    )
+    group_id: int = Field(
+        sa_column=Column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
+    )
+    origin: str = _text(default="operator")
+    present: bool = Field(default=True, nullable=False)
+
+
+class StateRow(Row, table=True):
+    """A state as its rule (canonical JSON) stood when users were last sorted into states."""
+
+    __tablename__ = "states"
+
+    name: str = Field(sa_column=Column(TEXT, primary_key=True))
+    priority: int = Field(nullable=False)
+    rule: str = _json("{}")
+
+
+class AccountRow(Row, table=True):
+    """One user on one service; `absent` rows are reserved or were deleted."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        Index("accounts_user", "user_id", "service", unique=True),
+        Index("accounts_standing", "service", "status", "user_id"),
+        Index(
+            "accounts_uid",
+            "service",
+            "uid",
+            unique=True,
+            sqlite_where=text("uid IS NOT NULL"),
+            postgresql_where=text("uid IS NOT NULL"),
+        ),
+        Index("accounts_name", "service", "name_key"),
+        CheckConstraint("status IN ('absent', 'active', 'disabled')", name="accounts_status"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    user_id: int = _reference("users.id")
+    service: str = _text()
+    status: str = _text(default="absent")
+    uid: str | None = _text(nullable=True)
+    name: str = _text(default="")
+    name_key: str = _text(default="")
+    groups: str = _json("[]")
+    nickname: str = _text(default="")
+    data: str = _json("{}")
+    disabled_at: str | None = _text(nullable=True)
+    pin: str | None = _text(nullable=True)
+    created_at: str = _text()
+    updated_at: str = _text()
+
+
+class RunRow(Row, table=True):
+    """One invocation that planned and perhaps applied operations; no `ended_at`: it never ended."""
+
+    __tablename__ = "runs"
+
+    id: int | None = Field(default=None, primary_key=True)
+    command: str = _text()
+    actor: str = _text()
+    host: str = _text()
+    pid: int = Field(nullable=False)
+    started_at: str = _text()
+    ended_at: str | None = _text(nullable=True)
+    exit_code: int | None = Field(default=None, nullable=True)
+    summary: str = _json("{}")
+
+
+_OPEN = "status IN ('pending', 'running', 'unknown', 'held')"
+
+
+class OperationRow(Row, table=True):
+    """One verb on one account: the plan, the queue, the audit log and the undo in one table."""
+
+    __tablename__ = "operations"
+    __table_args__ = (
+        Index(
+            "operations_open",
+            "account_id",
+            "verb",
+            unique=True,
+            sqlite_where=text(_OPEN),
+            postgresql_where=text(_OPEN),
+        ),
+        Index("operations_account", "account_id", "id"),
+        Index("operations_run", "run_id", "id"),
+        Index(
+            "operations_retry",
+            "service",
+            "next_attempt_at",
+            sqlite_where=text("next_attempt_at IS NOT NULL"),
+            postgresql_where=text("next_attempt_at IS NOT NULL"),
+        ),
+        Index(
+            "operations_removals",
+            "service",
+            "ended_at",
+            sqlite_where=text("removal AND status = 'done'"),
+            postgresql_where=text("removal AND status = 'done'"),
+        ),
+        CheckConstraint(
+            "status IN ('pending', 'running', 'unknown', 'held', 'done', 'failed', 'skipped',"
+            " 'superseded')",
+            name="operations_status",
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_id: int = _reference("runs.id")
+    service: str = _text()
+    user_id: int = _reference("users.id")
+    account_id: int = _reference("accounts.id")
+    seq: int = Field(nullable=False)
+    verb: str = _text()
+    args: str = _json("{}")
+    before: str = _json("{}")
+    after: str = _json("{}")
+    reason: str = _text()
+    actor: str = _text()
+    removal: bool = Field(default=False, nullable=False)
+    notify: bool = Field(default=False, nullable=False)
+    looked: bool = Field(default=False, nullable=False)
+    status: str = _text(default="pending")
+    attempts: int = Field(default=0, nullable=False)
+    next_attempt_at: str | None = _text(nullable=True)
+    started_at: str | None = _text(nullable=True)
+    ended_at: str | None = _text(nullable=True)
+    error: str | None = _text(nullable=True)
+    undo_of: int | None = Field(default=None, nullable=True)
+
+
+class NotificationRow(Row, table=True):
+    """Something to tell a user or the operators; kept until it is sent."""
+
+    __tablename__ = "notifications"
+
+    id: int | None = Field(default=None, primary_key=True)
+    user_id: int | None = _reference("users.id", nullable=True)
+    operation_id: int | None = _reference("operations.id", nullable=True)
+    level: str = _text(default="info")
+    title: str = _text()
+    message: str = _text()
+    created_at: str = _text()
+    sent_at: str | None = _text(nullable=True)
+
+
+class PausedRow(Row, table=True):
+    """A service that an operator paused: planned for, never applied to."""
+
+    __tablename__ = "paused_services"
+
+    service: str = Field(sa_column=Column(TEXT, primary_key=True))
+    since: str = _text()
+    reason: str = _text(default="")
+    actor: str = _text()
+
+
+def _table(model: type[Row]) -> Table:
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    return table
+
+
+users = _table(UserRow)
+groups = _table(GroupRow)
+memberships = _table(MembershipRow)
+states = _table(StateRow)
+accounts = _table(AccountRow)
+runs = _table(RunRow)
+operations = _table(OperationRow)
+notifications = _table(NotificationRow)
+paused_services = _table(PausedRow)
+metadata = Row.metadata

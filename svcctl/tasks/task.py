@@ -1,0 +1,136 @@
+"""A task: which decisions a run asks a hook for, about whom, and what an operator meant by it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from svcctl.hooks.contract import ServiceHook
+from svcctl.model import Operation, User, Verb
+
+Decide = Callable[[ServiceHook, User], Iterator[Operation]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One kind of run.
+
+    decides_access: it may create, enable, disable or delete; other tasks leave an account alone
+    while a removal of it is held.
+    needs: the manager's verbs that make no sense to ask for where they are missing.
+    on_purpose: an operator named the accounts: pinned accounts are included, removals are not
+    counted against the limits, and the new status is pinned where policy would undo it.
+    remote: "list" when the decisions look at what the service really lists.
+    sieve: the decisions are among those whose default can be told to be settled without asking.
+    """
+
+    name: str
+    decide: Decide
+    decides_access: bool = False
+    needs: tuple[Verb, ...] = ()
+    on_purpose: bool = False
+    remote: Literal["none", "list"] = "none"
+    sieve: frozenset[str] = frozenset()
+
+
+def _validate(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    if hook.account(user).pin is None:
+        yield from hook.validate_user(user)
+
+
+def _create_where_opted_in(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    account = hook.account(user)
+    if (
+        account.absent
+        and account.pin is None
+        and hook.config.create == "auto"
+        and hook.can(Verb.CREATE)
+        and hook.service_active_for_user(user)
+    ):
+        yield from hook.create_user(user)
+
+
+def _sync(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    yield from _validate(hook, user)
+    yield from _create_where_opted_in(hook, user)
+    yield from hook.update_groups(user)
+    yield from hook.sync_nickname(user)
+
+
+def _after_change(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    yield from _validate(hook, user)
+    yield from hook.update_groups(user)
+    yield from hook.sync_nickname(user)
+
+
+def _create(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    if hook.account(user).absent and hook.service_active_for_user(user):
+        yield from hook.create_user(user)
+
+
+def _enable(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    if hook.account(user).disabled:
+        yield hook.operation(Verb.ENABLE, user, "enabled by an operator")
+        yield from hook.update_groups(user)
+        yield from hook.sync_nickname(user)
+
+
+def _disable(hook: ServiceHook, user: User) -> Iterator[Operation]:
+    if hook.account(user).active:
+        yield hook.operation(Verb.DISABLE, user, "disabled by an operator")
+
+
+VALIDATE = Task("validate", _validate, decides_access=True, sieve=frozenset({"validate"}))
+SYNC_NICKNAME = Task(
+    "sync-nickname",
+    lambda hook, user: hook.sync_nickname(user),
+    needs=(Verb.SET_NICKNAME,),
+    sieve=frozenset({"nickname"}),
+)
+UPDATE_GROUPS = Task(
+    "update-groups",
+    lambda hook, user: hook.update_groups(user),
+    needs=(Verb.CHANGE_GROUPS,),
+    sieve=frozenset({"groups"}),
+)
+UPDATE_ALL_GROUPS = Task(
+    "update-all-groups",
+    lambda hook, user: hook.update_groups(user),
+    needs=(Verb.CHANGE_GROUPS,),
+    remote="list",
+)
+SYNC = Task(
+    "sync",
+    _sync,
+    decides_access=True,
+    sieve=frozenset({"validate", "create", "groups", "nickname"}),
+)
+AFTER_CHANGE = Task("after a change", _after_change, decides_access=True)
+CREATE = Task(
+    "accounts create", _create, decides_access=True, needs=(Verb.CREATE,), on_purpose=True
+)
+ENABLE = Task(
+    "accounts enable", _enable, decides_access=True, needs=(Verb.ENABLE,), on_purpose=True
+)
+DISABLE = Task(
+    "accounts disable", _disable, decides_access=True, needs=(Verb.DISABLE,), on_purpose=True
+)
+SET_PASSWORD = Task(
+    "accounts set-password",
+    lambda hook, user: hook.set_password(user),
+    needs=(Verb.SET_PASSWORD,),
+)
+RESET_PASSWORD = Task(
+    "accounts reset-password",
+    lambda hook, user: hook.reset_password(user),
+    needs=(Verb.SET_PASSWORD,),
+)
+
+
+def delete(*, notify: bool) -> Task:
+    """Remove accounts on purpose; the limits accept exactly those named."""
+    return Task(
+        "delete",
+        lambda hook, user: hook.delete_user(user, notify_user=notify),
+        decides_access=True,
+        on_purpose=True,
+    )
