@@ -55,10 +55,10 @@ class Invocation:
 class LazyGroup(TyperGroup):
     """The root command: lists all commands, imports only the one that is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, _ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, _ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         if cmd_name not in self.commands:
@@ -79,7 +79,7 @@ class LazyGroup(TyperGroup):
             ctx.fail(f"No such command {args[0]!r}.{also}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -127,7 +127,7 @@ def root(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only errors on stderr, no progress.")
     ] = False,
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print it and exit."
@@ -193,7 +193,8 @@ def complain(error: SvcctlError) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     argv = sys.argv[1:] if arguments is None else arguments
-    sys.stdout = _ForgivingStdout(sys.stdout)
+    stdout = sys.stdout
+    sys.stdout = _ForgivingStdout(stdout)
     try:
         app(args=argv, prog_name="svcctl")
     except SystemExit as done:
@@ -209,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         return int(ExitCode.INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the boundary: a defect is reported, not dumped
+    except Exception as error:
         if _verbosity(argv) >= 2:
             raise
         typer.echo(f"error: {type(error).__name__}: {error}", err=True)
@@ -217,6 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(ExitCode.FAILED)
     finally:
         sys.stdout.flush()
+        sys.stdout = stdout
     return int(ExitCode.OK)
 
 

@@ -120,9 +120,7 @@ class InterruptedRun(SvcctlError):
 
 
 class ManagerError(SvcctlError):
-    """What a service said instead of yes. The set of subclasses is closed: the engine decides by it.
-
-    """
+    """What a service said instead of yes. The subclasses are closed: the engine decides by them."""
 
     retry = False
 
@@ -132,7 +130,7 @@ class NotFound(ManagerError):
 
 
 class Conflict(ManagerError):
-    """The name or the external id is taken, or the service created something else than was asked."""
+    """The name or external id is taken, or something else than was asked was created."""
 
 
 class RateLimited(ManagerError):
@@ -156,7 +154,7 @@ class Invalid(ManagerError):
 
 
 class Transient(ManagerError):
-    """A timeout, a lost connection, a server error: nobody knows whether it was done. Try again."""
+    """A timeout, a lost connection, a server error: unknown whether it was done. Try again."""
 
     retry = True
 

@@ -1,16 +1,15 @@
-"""What the shell offers after TAB. These functions read only, and offer nothing rather than fail."""
+"""What the shell offers after TAB. These functions only read, and offer nothing when they fail."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from svcctl.config.settings import Settings
+    from svcctl.store.database import Connection
 
 _OFFERED = 200
 Candidates = list[tuple[str, str]]
@@ -89,7 +88,7 @@ def _from_settings(
     incomplete: str,
     names: Callable[["Settings"], Iterable[tuple[str, str]]],
 ) -> Candidates:
-    with _silence():
+    with suppress(Exception):  # a shell would show the error inside the line being typed
         return _starting(names(_settings(ctx)), incomplete)
     return []
 
@@ -99,7 +98,7 @@ def _from_database(
     incomplete: str,
     names: Callable[["Connection"], Iterable[tuple[str, str]]],
 ) -> Candidates:
-    with _silence():
+    with suppress(Exception):  # a shell would show the error inside the line being typed
         from svcctl.store.database import Database
 
         database = Database(_settings(ctx).database_url, read_only=True, busy=1)
@@ -119,15 +118,6 @@ def _settings(ctx: typer.Context) -> "Settings":
 
     named = ctx.find_root().params.get("config")
     return load(Path(named) if named else None)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """A shell shows whatever goes wrong in the middle of the line that is being typed."""
-    try:
-        yield
-    except Exception:  # noqa: BLE001, S110 - see above
-        pass
 
 
 def _starting(names: Iterable[tuple[str, str]], incomplete: str) -> Candidates:

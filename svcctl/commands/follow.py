@@ -7,7 +7,7 @@ from svcctl.commands.running import Asked, execute, finish
 from svcctl.commands.session import Session
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from svcctl.store.database import Connection
 
 
 def follow_up(

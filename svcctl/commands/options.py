@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from svcctl.commands.completion import complete_groups, complete_services, complete_states, complete_users
+from svcctl.commands.completion import (
+    complete_groups,
+    complete_services,
+    complete_states,
+    complete_users,
+)
 
 
 class Format(StrEnum):
@@ -19,9 +24,7 @@ class Format(StrEnum):
 
 FormatOption = Annotated[
     Format,
-    typer.Option(
-        "--format", "-f", help="How the answer is written.", envvar="SVCCTL_FORMAT"
-    ),
+    typer.Option("--format", "-f", help="How the answer is written.", envvar="SVCCTL_FORMAT"),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Short for --format json.", envvar="SVCCTL_JSON")
@@ -38,7 +41,10 @@ DryRunOption = Annotated[
 YesOption = Annotated[
     bool,
     typer.Option(
-        "--yes", "-y", help="Do not ask before removals; limits still apply.", allow_from_autoenv=False
+        "--yes",
+        "-y",
+        help="Do not ask before removals; limits still apply.",
+        allow_from_autoenv=False,
     ),
 ]
 UsersArgument = Annotated[
@@ -56,13 +62,19 @@ AllOption = Annotated[
 StateOption = Annotated[
     str | None,
     typer.Option(
-        "--state", help="Only users in this state.", autocompletion=complete_states, envvar="SVCCTL_STATE"
+        "--state",
+        help="Only users in this state.",
+        autocompletion=complete_states,
+        envvar="SVCCTL_STATE",
     ),
 ]
 GroupOption = Annotated[
     str | None,
     typer.Option(
-        "--group", help="Only members of this group.", autocompletion=complete_groups, envvar="SVCCTL_GROUP"
+        "--group",
+        help="Only members of this group.",
+        autocompletion=complete_groups,
+        envvar="SVCCTL_GROUP",
     ),
 ]
 FailedOption = Annotated[

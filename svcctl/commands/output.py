@@ -1,4 +1,4 @@
-"""How answers are written: text tables, versioned JSON, NDJSON and CSV. Remote text is never markup."""
+"""How answers are written: text, versioned JSON, NDJSON, CSV. Remote text is never markup."""
 
 import csv
 import io

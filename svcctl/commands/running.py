@@ -17,12 +17,11 @@ from svcctl.commands.session import Session, open_session
 from svcctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from svcctl.runs.engine import Options
     from svcctl.runs.plan import Plan
     from svcctl.runs.report import Report
     from svcctl.store.census import Selection
+    from svcctl.store.database import Connection
     from svcctl.tasks.task import Task
 
 
@@ -130,7 +129,8 @@ def _expanded(names: Iterable[str]) -> Iterator[str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: {error}", hint="a text file with one username a line") from error
+            hint = "a text file with one username a line"
+            raise UsageError(f"{path}: {error}", hint=hint) from error
         yield from (line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -149,9 +149,8 @@ def _confirmed(plan: "Plan") -> bool:
         return True
     for planned in removals[:20]:
         operation = planned.operations[0]
-        say(
-            f"  {planned.account.service}  {planned.username}  {operation.verb.value}  {operation.reason}"
-        )
+        what = f"{operation.verb.value}  {operation.reason}"
+        say(f"  {planned.account.service}  {planned.username}  {what}")
     if len(removals) > 20:
         say(f"  … and {len(removals) - 20} more")
     return typer.confirm(f"Take access away from {len(removals)} accounts?", err=True)
@@ -171,7 +170,7 @@ def _progress(session: Session, options: "Options", asked: Asked) -> Iterator["O
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("planning", total=None)
-        original: Callable[["Plan"], bool] = options.confirm
+        original: Callable[[Plan], bool] = options.confirm
 
         def confirm(plan: "Plan") -> bool:
             progress.stop()
@@ -188,5 +187,3 @@ def _progress(session: Session, options: "Options", asked: Asked) -> Iterator["O
             ),
             progress=lambda _: progress.advance(bar),
         )
-
-

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import tomli
 from pydantic import ValidationError
 
-from svcctl.config.problems import Problem, dotted, problems_in
+from svcctl.config.problems import MAX_PROBLEMS, Problem, dotted, problems_in
 from svcctl.config.settings import Settings
 from svcctl.config.values import anchored
 from svcctl.errors import ConfigError
@@ -78,12 +79,15 @@ def read(tables: Mapping[str, Any], path: Path) -> Settings:
         settings = Settings.model_validate(tables)
     except ValidationError as error:
         problems.extend(problems_in(error, Settings, tables))
-        settings = _mended(tables, problems)
+        if len(problems) < MAX_PROBLEMS:
+            settings = _mended(tables, problems)
     if settings is not None:
-        problems.extend(settings.problems())
+        problems.extend(islice(settings.problems(), MAX_PROBLEMS))
     if problems or settings is None:
-        lines = tuple(f"{path}: {problem}" for problem in problems)
+        lines = tuple(f"{path}: {problem}" for problem in problems[:MAX_PROBLEMS])
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        if len(lines) == MAX_PROBLEMS:
+            count = f"{MAX_PROBLEMS} problems or more"
         raise ConfigError(f"{path}: {count} in the configuration", problems=lines)
     settings = settings.model_copy(
         update={"directory": anchored(settings.directory, absolute.parent, "directory")}

@@ -11,6 +11,10 @@ from pydantic.fields import FieldInfo
 
 _BARE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _LISTED = 12
+_COMPARED = 1000
+_LONGEST = 600
+MAX_PROBLEMS = 100
+"""More than these nobody reads; a file full of mistakes must not keep the machine busy."""
 _WORDS = {
     "bool": "true or false",
     "int": "a whole number",
@@ -42,6 +46,10 @@ class Problem:
     message: str
     remedy: str = ""
 
+    def __post_init__(self) -> None:
+        if len(self.message) > _LONGEST:
+            object.__setattr__(self, "message", f"{self.message[:_LONGEST]}…")
+
     def __str__(self) -> str:
         return f"{self.key}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
@@ -70,7 +78,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """The closest known words, or all of them when they are few."""
     import difflib
 
-    names = sorted(known)
+    names = sorted(set(known))[:_COMPARED]
     if close := difflib.get_close_matches(word[:80], names, n=2):
         return f"did you mean {' or '.join(close)}?"
     if not names:
@@ -86,9 +94,8 @@ def problems_in(
 
     Of the branches of a union, those are kept that came furthest.
     """
-    found = [
-        _locate(detail, table) for detail in error.errors(include_url=False, include_input=False)
-    ]
+    details = error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS]
+    found = [_locate(detail, table) for detail in details]
     problems = []
     for finding in found:
         siblings = [other for other in found if other.union == finding.union]

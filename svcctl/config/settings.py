@@ -154,6 +154,11 @@ class Settings(Frozen):
         """The names of all attributes that a user may have."""
         return ATTRIBUTES.union(self.directory.attributes)
 
+    @cached_property
+    def state_names(self) -> frozenset[str]:
+        """The names of all states."""
+        return frozenset(name for name, _ in self.state_rules())
+
     def state_rules(self) -> tuple[tuple[str, StateRule], ...]:
         """The states, highest priority first; with a public `Guest` where none is public."""
         rules = dict(self.states)
@@ -181,10 +186,9 @@ class Settings(Frozen):
 
     def check_states(self, key: str, names: object) -> Iterator[Problem]:
         """States at `key` that do not exist."""
-        known = {name for name, _ in self.state_rules()}
         for name in _texts(names):
-            if name not in known:
-                yield Problem(key, f"no such state: {name}", suggest(name, known))
+            if name not in self.state_names:
+                yield Problem(key, f"no such state: {name}", suggest(name, self.state_names))
 
     def check_attributes(self, key: str, names: object) -> Iterator[Problem]:
         """Attributes at `key` that no user can have."""

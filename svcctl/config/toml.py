@@ -5,8 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from svcctl.config.problems import dotted, quoted
-
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x7f-\x9f]")
 
 
@@ -22,13 +21,13 @@ def _table(table: Mapping[str, Any], path: str) -> Iterator[str]:
         yield f"[{path}]"
     for key, value in table.items():
         if value is None:
-            yield f"# {quoted(key)} = (not set)"
+            yield f"# {_key(key)} = (not set)"
         elif key not in nested:
-            yield f"{quoted(key)} = {_value(value)}"
+            yield f"{_key(key)} = {_value(value)}"
     if len(nested) < len(table):
         yield ""
     for key, value in nested.items():
-        yield from _table(value, dotted((key,), path))
+        yield from _table(value, f"{path}.{_key(key)}" if path else _key(key))
 
 
 def _worth_a_header(table: Mapping[str, Any]) -> bool:
@@ -41,13 +40,23 @@ def _value(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            text = json.dumps(value, ensure_ascii=False)
-            return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+            return _text(value)
         case Mapping():
-            inside = (
-                f"{quoted(key)} = {_value(item)}" for key, item in value.items() if item is not None
-            )
-            return f"{{ {', '.join(inside)} }}" if value else "{}"
+            inside = [
+                f"{_key(key)} = {_value(item)}" for key, item in value.items() if item is not None
+            ]
+            return f"{{ {', '.join(inside)} }}" if inside else "{}"
         case list():
             return f"[{', '.join(map(_value, value))}]"
     return str(value)
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _text(key)
+
+
+def _text(text: str) -> str:
+    """A basic string. Source: TOML 1.0, String."""
+    return _CONTROL.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False)
+    )

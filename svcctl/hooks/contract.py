@@ -82,7 +82,7 @@ class ServiceHook:
 
     A decision is a generator of operations. One that is called and not iterated
     (`self.delete_user(user)` without `yield from`) is an error, never a silent nothing.
-    Source of the contract: Alliance Auth's `services.hooks.ServicesHook`, whose methods act at once.
+    Source: Alliance Auth's `services.hooks.ServicesHook`, whose methods act at once.
     """
 
     config_class: ClassVar[type[HookConfig]] = HookConfig
@@ -95,7 +95,7 @@ class ServiceHook:
     nickname_rule: ClassVar[NameRule] = NameRule(min_length=0)
     group_rule: ClassVar[NameRule] = NameRule()
     service_ctrl_template: ClassVar[str] = ROW_TEMPLATE
-    """An HTML table row with $title, $username, $url, $status and $actions (string.Template)."""
+    """An HTML table row (string.Template): $title, $username, $url, $status, $actions."""
     commands: ClassVar[str | None] = None
     """`package.module:app`, a Typer app mounted at `svcctl service <name> …`."""
     version: ClassVar[str] = ""
@@ -107,7 +107,11 @@ class ServiceHook:
         self.name = name
         self.config = config
         self.now: datetime = clock_now()
-        self._default_name_format = default_name_format
+        self.nickname_formats = (
+            tuple(sorted(config.name_formats.items())),
+            config.name_format or self.name_format or default_name_format,
+        )
+        """The nickname formats by state, and the one for all other states."""
         self._open_decisions: list[Decision] = []
         self._accounts: dict[int, Account] = {}
         self._capabilities = capabilities(self.manager_class)
@@ -142,12 +146,12 @@ class ServiceHook:
 
     @property
     def removal(self) -> Removal:
-        """What losing access does; the default is to disable where the manager can, else to delete."""
+        """What losing access does; by default to disable where the manager can, else to delete."""
         removal = self.config.removal
         if isinstance(removal, Removal):
             return removal
         default = "disable" if self.can(Verb.DISABLE) else "delete"
-        return Removal(mode=removal or default)  # type: ignore[arg-type]
+        return Removal(mode=removal or default)
 
     def service_enabled_members(self) -> bool:
         """Whether users in the state Member may have an account."""
@@ -179,7 +183,7 @@ class ServiceHook:
             return f"group {granting[0]} is in access.groups"
         return f"neither state {user.state or '(none)'} nor a group nor the name is in access"
 
-    def show_service_ctrl(self, user: User, state: str) -> bool:
+    def show_service_ctrl(self, user: User, state: str) -> bool:  # noqa: ARG002 - the contract
         """Whether the user's services page has a row for this service."""
         return user.superuser or self.service_active_for_user(user)
 
@@ -190,12 +194,8 @@ class ServiceHook:
 
     def nickname_for(self, user: User) -> str | None:
         """The display name, or None where there is nothing to show: then it is left alone."""
-        text = (
-            self.config.name_formats.get(user.state)
-            or self.config.name_format
-            or self.name_format
-            or self._default_name_format
-        )
+        by_state, otherwise = self.nickname_formats
+        text = dict(by_state).get(user.state, otherwise) if by_state else otherwise
         nickname = self._format(text).render(
             user, default_to_username=self.config.default_to_username
         )

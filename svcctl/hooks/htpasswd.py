@@ -12,7 +12,7 @@ import shutil
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,7 +109,7 @@ class HtpasswdManager(Manager):
         active = not content[entry.start : entry.end].startswith(MARKER)
         return RemoteAccount(uid=uid, name=uid, active=active, groups=groups)
 
-    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
+    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:  # noqa: ARG002
         """The account of this name: a password file keeps no external id."""
         try:
             return self.get_account(name)
@@ -206,8 +206,10 @@ class HtpasswdManager(Manager):
         files = filter(None, (self._passwords, self._groups))
         with ExitStack() as locks:
             # In one order everywhere, because two services may share a group file.
-            for path in sorted(f"{file.real}.lock" for file in files):
+            for path in sorted(Path(f"{file.real}.lock") for file in files):
                 try:
+                    # filelock would make the folder, where perhaps a disk is not mounted.
+                    path.parent.stat()
                     # flock: the kernel frees it when a process dies.
                     locks.enter_context(FileLock(path, _LOCK_SECONDS, mode=0o600))
                 except Timeout:
@@ -261,19 +263,18 @@ class _File:
         self._status: os.stat_result | None = None
 
     @property
-    def real(self) -> str:
+    def real(self) -> Path:
         """The file itself, where `path` is a symbolic link to it."""
-        return os.path.realpath(self.path)
+        return Path(os.path.realpath(self.path))
 
     def read(self, *, missing: bytes | None = None) -> bytes:
         """The content; `missing` instead of Invalid when there is no such file."""
         self._status, self._content = None, b""
         try:
-            if not stat.S_ISREG(os.stat(self.real).st_mode):
-                raise Invalid(f"{self.path}: not a regular file")
-            with open(self.real, "rb") as file:
-                self._status = os.fstat(file.fileno())
-                self._content = file.read()
+            regular = stat.S_ISREG(self.path.stat().st_mode)
+            if regular:
+                with self.path.open("rb") as file:
+                    self._status, self._content = os.fstat(file.fileno()), file.read()
         except FileNotFoundError:
             if missing is not None:
                 return missing
@@ -281,14 +282,16 @@ class _File:
             raise Invalid(f"{self.path}: no such file", hint=hint) from None
         except OSError as error:
             raise _refusal(error, self.path) from error
+        if not regular:
+            raise Invalid(f"{self.path}: not a regular file", hint="name a file")
         return self._content
 
     def check_replaceable(self) -> None:
-        folder, status = os.path.dirname(self.real), os.stat(self.real)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise Denied(
-                f"{folder}: not writable", hint="files are replaced: the folder must be writable"
-            )
+        """Raise Denied if a replacement would fail, or would change the owner."""
+        folder, status = self.real.parent, self.real.stat()
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            hint = "files are replaced: svcctl must be able to write to the folder"
+            raise Denied(f"{folder}: not writable", hint=hint)
         if os.geteuid() not in (0, status.st_uid):
             raise _foreign(self.path, status)
 
@@ -300,33 +303,30 @@ class _File:
         if self._status is not None and content == self._content:
             return
         _refuse_continuation(content, self.path)
-        model = self.real if self._status else like.real if like else None
-        folder, name = os.path.split(self.real)
-        fresh = os.path.join(folder, f".{name}.svcctl")
+        real = self.real
+        model = real if self._status else like.real if like else None
+        fresh = real.with_name(f".{real.name}.svcctl")
         try:
             # Left over by a killed process; the lock says that nobody is writing it.
-            with suppress(FileNotFoundError):
-                os.unlink(fresh)
+            fresh.unlink(missing_ok=True)
             try:
                 self._write(fresh, content, model)
-                if self._changed():
-                    raise Transient(f"{self.path}: changed by another program, nothing was written")
-                os.replace(fresh, self.real)
+                self._refuse_if_changed()
+                fresh.replace(real)
             except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(fresh)
+                fresh.unlink(missing_ok=True)
                 raise
-            self._sync(folder)
+            self._sync(real.parent)
         except OSError as error:
             raise _refusal(error, self.path) from error
 
-    def _write(self, fresh: str, content: bytes, model: str | None) -> None:
+    def _write(self, fresh: Path, content: bytes, model: Path | None) -> None:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             if model:
-                status = os.stat(model)
+                status = model.stat()
                 try:
                     os.fchown(descriptor, status.st_uid, status.st_gid)
                 except PermissionError:
@@ -335,25 +335,25 @@ class _File:
                 os.utime(fresh)
             os.fsync(descriptor)
 
-    def _changed(self) -> bool:
+    def _refuse_if_changed(self) -> None:
         try:
-            now = os.stat(self.real)
+            now = _identity(self.real.stat())
         except FileNotFoundError:
-            return self._status is not None
-        was = self._status
-        return was is None or (now.st_ino, now.st_mtime_ns, now.st_size) != (
-            was.st_ino,
-            was.st_mtime_ns,
-            was.st_size,
-        )
+            now = None
+        if now != (self._status and _identity(self._status)):
+            raise Transient(f"{self.path}: changed by another program, nothing was written")
 
     @staticmethod
-    def _sync(folder: str) -> None:
+    def _sync(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _entries(content: bytes, name: bytes) -> list[_Entry]:

@@ -81,7 +81,7 @@ class Manager:
     """True when `external_id` is kept by the service and `find_account` finds by it."""
 
     def check(self) -> None:
-        """Verify credentials, version and permissions; raise a ManagerError with a remedy in `hint`."""
+        """Verify credentials, version, permissions; a ManagerError has the remedy in `hint`."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Manager:
         raise NotImplementedError
 
     def create_account(self, new: NewAccount) -> Created:
-        """Create; raises Conflict if the name is taken. Never renames silently, never takes over."""
+        """Create; Conflict if the name is taken. Never renames silently, never takes over."""
         raise NotImplementedError
 
     def enable_account(self, uid: str) -> None:

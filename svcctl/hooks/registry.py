@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from svcctl.config.problems import Problem, dotted, problems_in, suggest
 from svcctl.config.service import HookConfig, Removal
 from svcctl.config.settings import Settings
-from svcctl.config.values import anchored, revealed, secrets_in
+from svcctl.config.values import HIDDEN, anchored, revealed, secrets_in
 from svcctl.errors import ConfigError, HookError, ManagerError, UsageError
 from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.manager import Manager
@@ -74,26 +74,34 @@ def build_manager(hook: ServiceHook) -> Manager:
     """
     key = f"services.{hook.name}"
     arguments = hook.manager_arguments()
-    values: list[str] = []
+    private: tuple[str, ...] = ()
     try:
-        values.extend(secret.reveal() for _, secret in secrets_in(arguments, key))
+        private = tuple(secret.reveal() for _, secret in secrets_in(arguments, key))
         return hook.manager_class(**revealed(arguments))
     except ConfigError as error:
         raise HookError(error.message, hint=error.hint) from None
     except ManagerError as error:
-        if not any(value in f"{error.message} {error.hint}" for value in values):
+        if not _tells(f"{error.message} {error.hint}", private):
             raise
-        problem = type(error).__name__
+        problem = _redacted(_said(error), private)
     except Exception as error:  # noqa: BLE001 - whatever a foreign manager throws
-        problem = f"{type(error).__name__}: {error}"
-    for value in sorted(values, key=len, reverse=True):
-        problem = problem.replace(value, "***")
-    values.clear()
+        problem = _redacted(_said(error), private)
+    del private
     # Raised here, without the cause: its message and arguments may hold a secret.
     raise HookError(
         f"{key}: {hook.manager_class.__name__} cannot be built: {problem}",
         hint=f"check the settings of {key}",
     )
+
+
+def _tells(text: str, private: Iterable[str]) -> bool:
+    return any(value in text for value in private)
+
+
+def _redacted(text: str, private: Iterable[str]) -> str:
+    for value in sorted(private, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return text
 
 
 def available() -> dict[str, list[str]]:

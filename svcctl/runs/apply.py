@@ -57,7 +57,7 @@ class Tally:
 
 
 def back_off(attempts: int) -> timedelta:
-    """How long a failed operation waits for another run: 5 min, doubled each time, at most a day."""
+    """How long a failed operation waits: 5 min, doubled each time, at most a day."""
     return timedelta(seconds=min(300 * 2 ** max(0, attempts - 1), 86400))
 
 
@@ -83,7 +83,7 @@ class Writer:
         self.tally = Tally()
 
     def run(self) -> Tally:
-        """Apply everything, or as much as `stop` allows. Raises StoreError if the database fails."""
+        """Apply everything, or as much as `stop` allows. Raises StoreError."""
         try:
             for lane in self.lanes:
                 lane.start()

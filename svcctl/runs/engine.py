@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
-
-from sqlalchemy import Connection
+from typing import Any, Self
 
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, ExitCode, ManagerError, SvcctlError, UsageError
@@ -31,7 +29,7 @@ from svcctl.runs.tripwire import allowed, tripwire
 from svcctl.store import operations as operation_rows
 from svcctl.store import runs as run_rows
 from svcctl.store.census import Selection, resolve
-from svcctl.store.database import Database
+from svcctl.store.database import Connection, Database
 from svcctl.store.standing import refresh_states, stale_states, stored_rules
 from svcctl.tasks.task import Task
 
@@ -45,20 +43,32 @@ class Site:
     hooks: Hooks
 
 
+def current_actor() -> str:
+    """Who is at work: the login name, and who used sudo to become it."""
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):
+        login = f"uid {os.getuid()}"
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {login}" if before and before != login else login
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a run is to go.
 
-    max_runtime and lock_timeout in seconds. accept_removals: see `guard`. approved: account row
-    ids. force: earlier failures' back-off does not count. passwords: (service, username) -> new
-    password, in memory only. confirm: asked when the plan is complete, before anything is written.
+    max_runtime and lock_timeout are in seconds. accept_removals: see `guard`. approved: account
+    row ids. only: nothing is planned for accounts with other row ids. force: earlier failures'
+    back-off does not count. passwords: (service, username) -> new password, in memory only.
+    confirm: asked when the plan is complete, before anything is written.
     """
 
     dry_run: bool = False
     command: str = ""
-    actor: str = field(default_factory=lambda: current_actor())
+    actor: str = field(default_factory=current_actor)
     accept_removals: int = 0
     approved: frozenset[int] = frozenset()
+    only: frozenset[int] | None = None
     max_runtime: float | None = None
     lock_timeout: float = 0.0
     force: bool = False
@@ -68,16 +78,6 @@ class Options:
     applying: Callable[[int], None] = lambda _: None
     progress: Callable[[Applied], None] = lambda _: None
     shortcuts: bool = True
-
-
-def current_actor() -> str:
-    """Who is at work: the login name, and who used sudo to become it."""
-    try:
-        login = getpass.getuser()
-    except (KeyError, OSError):
-        login = f"uid {os.getuid()}"
-    before = os.environ.get("SUDO_USER")
-    return f"{before} as {login}" if before and before != login else login
 
 
 def run(
@@ -119,7 +119,7 @@ class _Run:
         self.stop = Stop(deadline)
         self._stack = ExitStack()
 
-    def __enter__(self) -> "_Run":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -272,6 +272,7 @@ class _Run:
             states=states,
             accounts=verified.accounts,
             unsettled=self._unsettled(unfinished, verified),
+            only=self.options.only,
             actor=self.options.actor,
             progress=self.options.planning,
             shortcuts=self.options.shortcuts,
@@ -321,6 +322,7 @@ class _Run:
                 run_id=report.run_id,
                 actor=self.options.actor,
                 users=self.users,
+                only=self.options.only,
                 force=self.options.force,
             )
             run_rows.close_unended(connection, verified.unended_runs)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection
-
 from svcctl.clock import now, stamp
 from svcctl.hooks.contract import ServiceHook
 from svcctl.limits import allowance
@@ -16,6 +14,7 @@ from svcctl.model import Verb
 from svcctl.runs.plan import Plan, PlannedAccount
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store.database import Connection
 
 WINDOW = timedelta(hours=24)
 

@@ -1,10 +1,8 @@
-"""The journal: what was decided becomes rows, in one durable transaction, before anything is done."""
+"""The journal: what was decided becomes rows, in one durable transaction, before it is done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from sqlalchemy import Connection
 
 from svcctl.clock import stamp
 from svcctl.hooks.contract import ServiceHook
@@ -12,6 +10,7 @@ from svcctl.model import Account, Operation, OperationStatus, to_json
 from svcctl.runs.plan import Plan, PlannedAccount, changes
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
 
 
@@ -59,12 +58,14 @@ def write(
     run_id: int,
     actor: str,
     users: frozenset[int] | None,
+    only: frozenset[int] | None = None,
     force: bool,
 ) -> Journal:
     """Reserve accounts, give open operations up for newer ones, insert the new ones.
 
-    users: whom the plan was about, None for everybody. force: an operator asked for these users,
-    so the back-off of earlier failures does not count. The caller owns the transaction.
+    users: whom the plan was about, None for everybody; only: which of their accounts. force: an
+    operator asked for these users, so the back-off of earlier failures does not count. The caller
+    owns the transaction.
     """
     journal = Journal(run_id)
     account_rows.observe(connection, plan.observed)
@@ -86,15 +87,14 @@ def write(
         first = planned.operations[0]
         before = earlier.get((account_id, first.verb))
         same = before is not None and before.args == to_json(first.args)
-        if before is not None and same and planned.verdict == "held":
-            if before.status is OperationStatus.HELD:
-                kept.update(
-                    row.id
-                    for row in earlier.values()
-                    if row.account_id == account_id and row.status is OperationStatus.HELD
-                )
-                journal.held.append((planned, before.id))
-                continue
+        if before is not None and same and _both_held(before, planned):
+            kept.update(
+                row.id
+                for row in earlier.values()
+                if row.account_id == account_id and row.status is OperationStatus.HELD
+            )
+            journal.held.append((planned, before.id))
+            continue
         attempts = 0
         if before is not None and same and before.next_attempt_at is not None:
             if before.next_attempt_at > moment and not force:
@@ -125,7 +125,7 @@ def write(
                 }
             )
         job = Job(
-            _identified(account, account_id),
+            account if account.id else replace(account, id=account_id),
             planned.username,
             [
                 Step(0, operation, attempts if i == 0 else 0)
@@ -145,7 +145,13 @@ def write(
             waiting.append((job, start, 0))
     operation_rows.supersede(
         connection,
-        (row.id for row in unfinished if row.id not in kept and _evaluated(row, plan, users)),
+        (
+            row.id
+            for row in unfinished
+            if row.id not in kept
+            and _evaluated(row, plan, users)
+            and (only is None or row.account_id in only)
+        ),
     )
     new_ids = operation_rows.journal(connection, rows)
     for job, start, held in waiting:
@@ -168,12 +174,8 @@ def _reserve(connection: Connection, plan: Plan) -> dict[tuple[str, int], int]:
     return account_rows.reserve(connection, wanted)
 
 
-def _identified(account: Account, account_id: int) -> Account:
-    if account.id is not None:
-        return account
-    from dataclasses import replace
-
-    return replace(account, id=account_id)
+def _both_held(before: Recorded, planned: PlannedAccount) -> bool:
+    return planned.verdict == "held" and before.status is OperationStatus.HELD
 
 
 def _evaluated(row: Recorded, plan: Plan, users: frozenset[int] | None) -> bool:

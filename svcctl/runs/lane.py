@@ -102,6 +102,10 @@ class Pacer:
         return 0
 
 
+NO_MORE = Outcome()
+"""The remote said no more than yes."""
+
+
 class Kind(StrEnum):
     """How a step ended, as a worker sees it."""
 
@@ -120,7 +124,7 @@ class Result:
     job: Job
     step: Step
     kind: Kind
-    outcome: Outcome = Outcome()
+    outcome: Outcome = NO_MORE
     error: ManagerError | None = None
     gone: bool = False
     password: str | None = None
@@ -279,7 +283,7 @@ class Lane:
     def _do(self, job: Job, step: Step) -> Result:
         manager, account, operation = self.manager, job.account, step.operation
         args = operation.args
-        outcome = Outcome()
+        outcome = NO_MORE
         gone = False
         password = None
         if operation.verb is Verb.CREATE:

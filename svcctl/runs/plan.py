@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from svcctl.clock import stamp
 from svcctl.errors import ExitCode, HookError, ManagerError, SvcctlError
 from svcctl.hooks.contract import ServiceHook, keeps_default
@@ -19,8 +17,10 @@ from svcctl.runs.tripwire import allowed
 from svcctl.store import accounts as account_rows
 from svcctl.store.census import AccessRule, group_names, stream, validate_candidates
 from svcctl.store.chunks import chunks
+from svcctl.store.database import Connection
 from svcctl.tasks.task import Task
 
+_REMEMBERED = 4096
 _ACCESS = ("service_active_for_user", "account", "can")
 _VALIDATE = (*_ACCESS, "validate_user", "delete_user", "removal", "_grace_is_over", "operation")
 _GROUPS = ("update_groups", "groups_for", "group_names", "account", "can")
@@ -105,8 +105,8 @@ def decide(
         for operation in _checked(hook, decision(hook, user)):
             if operation.user_id != user.id:
                 raise HookError(
-                    f"services.{hook.name}: an operation for user {operation.user_id} in a decision "
-                    f"about {user.username}",
+                    f"services.{hook.name}: an operation for user {operation.user_id} "
+                    f"in a decision about {user.username}",
                     hint="a decision is about the user that it was given",
                 )
             view[user.id] = effect(view[user.id], operation, at=at)
@@ -126,8 +126,9 @@ def _checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Ope
                 hint="yield what self.operation(...) returns",
             )
         if operation.verb.value not in VERBS or not hook.can(operation.verb):
+            manager = hook.manager_class.__name__
             raise HookError(
-                f"services.{hook.name}: {hook.manager_class.__name__} has no {operation.verb.value}",
+                f"services.{hook.name}: {manager} has no {operation.verb.value}",
                 hint="define it in the manager, or do not yield it",
             )
         yield operation
@@ -141,12 +142,13 @@ def _checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Ope
 
 
 class _Sieve:
-    """Tells, without asking the hook, that a default decision has nothing to do about an account.
+    """What the default decisions want of an account, to tell without asking that nothing is to do.
 
     Only for hooks that keep the default policy; a property test holds it against the decisions.
+    Hooks with the same settings share one sieve, so that each user is looked at once for all.
     """
 
-    def __init__(self, hook: ServiceHook, parts: frozenset[str], groups: Mapping[int, str]) -> None:
+    def __init__(self, hook: ServiceHook, parts: frozenset[str]) -> None:
         self.hook = hook
         self.validate = "validate" in parts
         self.create = "create" in parts and hook.config.create == "auto" and hook.can(Verb.CREATE)
@@ -156,30 +158,47 @@ class _Sieve:
         self.nickname = (
             "nickname" in parts and hook.config.sync_names and hook.can(Verb.SET_NICKNAME)
         )
-        self.access = hook.config.access
-        self.state_is_group = hook.config.groups.state
         self._mapped: dict[str, tuple[str, ...]] = {}
-        self._sets: dict[frozenset[str], str] = {}
-        self.format_key = (
-            hook.config.name_format or hook.name_format or hook._default_name_format,  # noqa: SLF001
-            hook.config.default_to_username,
-            hook.nickname_rule,
-            tuple(sorted(hook.config.name_formats.items())),
+        self._texts: dict[frozenset[str], str] = {}
+
+    def shared_with(self) -> tuple[object, ...]:
+        """Equal for hooks that want the same of every user."""
+        config = self.hook.config
+        return (
+            self.validate,
+            self.create,
+            self.groups,
+            self.nickname,
+            config.access,
+            config.groups.model_dump_json(),
+            self.hook.group_rule,
+            self.hook.nickname_formats,
+            config.default_to_username,
+            self.hook.nickname_rule,
         )
 
-    def allowed(self, user: User) -> bool:
-        access = self.access
-        return user.active and (
+    def wants(self, user: User) -> tuple[bool, str | None, str | None]:
+        """Whether the user may have an account, its groups as stored, its nickname.
+
+        None: it does not matter, in this task or for this service.
+        """
+        access = self.hook.config.access
+        allowed = user.active and (
             user.state in access.states
             or user.username in access.users
             or not access.groups.isdisjoint(user.groups)
         )
+        return (
+            allowed,
+            self._groups(user) if self.groups else None,
+            self.hook.nickname_for(user) if self.nickname else None,
+        )
 
-    def wanted_groups(self, user: User) -> str:
+    def _groups(self, user: User) -> str:
         sources = user.groups
-        if self.state_is_group and user.state:
+        if self.hook.config.groups.state and user.state:
             sources = sources | {user.state}
-        text = self._sets.get(sources)
+        text = self._texts.get(sources)
         if text is None:
             mapped = self._mapped
             names: set[str] = set()
@@ -188,30 +207,23 @@ class _Sieve:
                     mapped[group] = self.hook.group_names(group)
                 names.update(mapped[group])
             text = to_json(names)
-            if len(self._sets) > 20_000:
-                self._sets.clear()
-            self._sets[sources] = text
+            if len(self._texts) >= _REMEMBERED:
+                self._texts.clear()
+            self._texts[sources] = text
         return text
 
-    def settled(
-        self, user: User, row: tuple[Any, ...] | None, nicknames: dict[Any, str | None]
-    ) -> bool:
-        """`row` as in `accounts.COLUMNS`."""
+    def settled(self, row: Any, want: tuple[bool, str | None, str | None]) -> bool:
+        """`row` as in `accounts.COLUMNS`, None where there is none."""
+        allowed, groups, nickname = want
         if row is None or row[3] == "absent":
-            return not (self.create and (row is None or row[10] is None) and self.allowed(user))
+            return not (self.create and allowed and (row is None or row[10] is None))
         if row[3] == "disabled":
             return not self.validate or row[10] is not None
-        if self.validate and row[10] is None and not self.allowed(user):
-            return False
-        if self.groups and row[6] != self.wanted_groups(user):
-            return False
-        if self.nickname:
-            if self.format_key not in nicknames:
-                nicknames[self.format_key] = self.hook.nickname_for(user)
-            nickname = nicknames[self.format_key]
-            if nickname is not None and nickname != row[7]:
-                return False
-        return True
+        return (
+            (allowed or not self.validate or row[10] is not None)
+            and (groups is None or row[6] == groups)
+            and (nickname is None or row[7] == nickname)
+        )
 
 
 def _default_policy(hook: ServiceHook, parts: frozenset[str]) -> bool:
@@ -241,12 +253,16 @@ class Planner:
         states: Mapping[int, str] | None = None,
         accounts: Mapping[int, Account] | None = None,
         unsettled: frozenset[int] = frozenset(),
+        only: frozenset[int] | None = None,
         actor: str = "",
         progress: Callable[[int], None] = lambda _: None,
         shortcuts: bool = True,
     ) -> None:
-        """`accounts`: what verification found, by row id, for a dry run. `unsettled`: accounts that
-        nothing may be planned for (held or unknown). `states`: see `census.stream`."""
+        """What to look at, besides the database.
+
+        `accounts`: what verification found, by row id, for a dry run. `unsettled`: nothing may be
+        planned for these (held or unknown). `only`: nothing for others. `states`: see `stream`.
+        """
         self.connection = connection
         self.task = task
         self.users = users
@@ -255,6 +271,7 @@ class Planner:
         self.states = states or None
         self.known = accounts or {}
         self.unsettled = unsettled
+        self.only = only
         self.actor = actor
         self.progress = progress
         self.shortcuts = shortcuts
@@ -311,30 +328,47 @@ class Planner:
                 self._ask(hook, user, rows[0] if rows else None)
 
     def _plan_stream(self, hooks: Mapping[str, ServiceHook]) -> None:
-        names = group_names(self.connection)
-        sieves = {
-            name: _Sieve(hook, self.task.sieve, names)
-            if self.shortcuts and self.task.sieve and _default_policy(hook, self.task.sieve)
-            else None
-            for name, hook in hooks.items()
-        }
+        sieves = self._sieves(hooks)
         ask_absent = self.task.decides_access
-        paired = [(name, hook, sieves[name]) for name, hook in hooks.items()]
-        known = self.known
         for count, (user, rows) in enumerate(
             stream(self.connection, self.users, tuple(hooks), states=self.states), 1
         ):
             if count % 5000 == 0:
                 self.progress(count)
-            by_service = {row[1]: row for row in rows}
-            nicknames: dict[Any, str | None] = {}
-            for name, hook, sieve in paired:
-                row = by_service.get(name)
-                if row is None and not ask_absent:
-                    continue
-                if sieve is not None and not known and sieve.settled(user, row, nicknames):
-                    continue
-                self._ask(hook, user, row)
+            wants: dict[_Sieve, tuple[bool, str | None, str | None]] = {}
+            for row in rows:
+                sieve = sieves[row[1]]
+                if sieve is not None:
+                    want = wants.get(sieve)
+                    if want is None:
+                        want = wants[sieve] = sieve.wants(user)
+                    if sieve.settled(row, want):
+                        continue
+                self._ask(hooks[row[1]], user, row)
+            if ask_absent and len(rows) < len(hooks):
+                present = {row[1] for row in rows}
+                for name, hook in hooks.items():
+                    sieve = sieves[name]
+                    if name not in present and not (
+                        sieve is not None and sieve.settled(None, sieve.wants(user))
+                    ):
+                        self._ask(hook, user, None)
+
+    def _sieves(self, hooks: Mapping[str, ServiceHook]) -> dict[str, "_Sieve | None"]:
+        """A sieve for each hook that keeps the default policy, None for the others."""
+        shared: dict[tuple[object, ...], _Sieve] = {}
+        found: dict[str, _Sieve | None] = {}
+        for name, hook in hooks.items():
+            found[name] = None
+            if (
+                self.shortcuts
+                and self.task.sieve
+                and not self.known
+                and _default_policy(hook, self.task.sieve)
+            ):
+                sieve = _Sieve(hook, self.task.sieve)
+                found[name] = shared.setdefault(sieve.shared_with(), sieve)
+        return found
 
     def _plan_remote(self, hook: ServiceHook, managers: Callable[[str], Manager]) -> None:
         """Accounts as the service lists them, page by page, as the base of update_all_groups."""
@@ -347,7 +381,7 @@ class Planner:
         try:
             with allowed():
                 manager = managers(hook.name)
-            for page in _listed(manager, hook):
+            for page in _listed(manager):
                 pairs.extend(self._matched(hook, page, managed, seen, observed))
                 if default:
                     for user, account in pairs:
@@ -436,6 +470,8 @@ class Planner:
     # One account
 
     def _ask(self, hook: ServiceHook, user: User, row: tuple[Any, ...] | None) -> None:
+        if self.only is not None and (row is None or row[2] not in self.only):
+            return
         if row is None:
             account = Account(service=hook.name, user_id=user.id)
         else:
@@ -559,7 +595,7 @@ def _removes(planned: PlannedAccount, at: str) -> bool:
     return False
 
 
-def _listed(manager: Manager, hook: ServiceHook) -> Iterator[list[RemoteAccount]]:
+def _listed(manager: Manager) -> Iterator[list[RemoteAccount]]:
     """The service's accounts in pages, with groups; read while the tripwire looks away."""
     with allowed():
         pages = chunks(manager.list_accounts())

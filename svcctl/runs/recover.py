@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from svcctl.clock import stamp
 from svcctl.errors import ExitCode, ManagerError, NotFound
 from svcctl.hooks.contract import ServiceHook
@@ -29,6 +27,7 @@ from svcctl.runs.lane import external_id, is_ours
 from svcctl.runs.plan import Problem
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
 
 
@@ -65,10 +64,14 @@ def verify(
         if not row.run_ended:
             verified.unended_runs.add(row.run_id)
             verified.suspicious.add(row.service)
-        if row.status is OperationStatus.UNKNOWN or row.status is OperationStatus.RUNNING:
-            doubtful.setdefault(row.service, []).append(row)
-        elif (
-            row.status is OperationStatus.PENDING and not row.run_ended and row.verb is Verb.CREATE
+        if (
+            row.status is OperationStatus.UNKNOWN
+            or row.status is OperationStatus.RUNNING
+            or (
+                row.status is OperationStatus.PENDING
+                and not row.run_ended
+                and row.verb is Verb.CREATE
+            )
         ):
             doubtful.setdefault(row.service, []).append(row)
     for service, rows in doubtful.items():
@@ -77,7 +80,7 @@ def verify(
             manager = managers(service)
             for row in rows:
                 account = verified.accounts.get(row.account_id, accounts[row.account_id])
-                _look(verified, hooks[service], manager, row, account)
+                _look(verified, manager, row, account)
         except ManagerError as error:
             verified.unsettled.update(row.account_id for row in rows)
             verified.problems.append(
@@ -91,13 +94,11 @@ def verify(
     return verified
 
 
-def _look(
-    verified: Verified, hook: ServiceHook, manager: Manager, row: Recorded, account: Account
-) -> None:
+def _look(verified: Verified, manager: Manager, row: Recorded, account: Account) -> None:
     args = json.loads(row.args)
     operation = Operation(row.verb, row.user_id, "", args)
     if row.verb is Verb.CREATE:
-        _look_for_create(verified, hook, manager, row, account, operation)
+        _look_for_create(verified, manager, row, account, operation)
     elif row.verb is Verb.SET_PASSWORD:
         verified.settled.append(
             (row, OperationStatus.FAILED, "interrupted; set the password again")
@@ -128,7 +129,6 @@ def _look(
 
 def _look_for_create(
     verified: Verified,
-    hook: ServiceHook,
     manager: Manager,
     row: Recorded,
     account: Account,

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -205,7 +204,9 @@ def population(connection: Connection, service: str) -> tuple[int, int]:
             select(accounts.c.status, func.count())
             .where(accounts.c.service == service)
             .group_by(accounts.c.status)
-        ).tuples().all()
+        )
+        .tuples()
+        .all()
     )
     active = counted.get(AccountStatus.ACTIVE.value, 0)
     return active, active + counted.get(AccountStatus.DISABLED.value, 0)
@@ -218,7 +219,9 @@ def services(connection: Connection) -> dict[str, int]:
             select(accounts.c.service, func.count())
             .where(accounts.c.status != AccountStatus.ABSENT.value)
             .group_by(accounts.c.service)
-        ).tuples().all()
+        )
+        .tuples()
+        .all()
     )
 
 
@@ -228,3 +231,34 @@ def pin(connection: Connection, ids: Iterable[int], reason: str | None) -> None:
         connection.execute(
             update(accounts).where(accounts.c.id.in_(chunk)).values(pin=reason, updated_at=stamp())
         )
+
+
+def listing(
+    connection: Connection,
+    *,
+    user_ids: Iterable[int] | None,
+    services: Iterable[str] | None,
+    status: str | None,
+) -> list[dict[str, Any]]:
+    """Accounts with usernames, for people; reserved and deleted ones only when asked for."""
+    statement = (
+        select(accounts, users.c.username.label("user"))
+        .join(users, users.c.id == accounts.c.user_id)
+        .order_by(accounts.c.service, users.c.username)
+    )
+    if status is None:
+        statement = statement.where(
+            (accounts.c.status != AccountStatus.ABSENT.value) | accounts.c.pin.isnot(None)
+        )
+    else:
+        statement = statement.where(accounts.c.status == status)
+    if services is not None:
+        statement = statement.where(accounts.c.service.in_(sorted(services)))
+    chosen = [None] if user_ids is None else list(chunks(sorted(user_ids)))
+    return [
+        {**row, "account": row["name"], "groups": _groups(row["groups"])}
+        for chunk in chosen
+        for row in connection.execute(
+            statement if chunk is None else statement.where(accounts.c.user_id.in_(chunk))
+        ).mappings()
+    ]

@@ -13,6 +13,8 @@ from svcctl.store.chunks import chunks
 from svcctl.store.tables import accounts, groups, memberships, users
 
 _FETCH = 2000
+_REMEMBERED = 4096
+_NOBODY: tuple[int, list[Any]] = (1 << 62, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,21 @@ def _in_groups(names: Sequence[str]) -> ColumnElement[bool]:
     )
 
 
-class _Cursor:
-    """Rows ordered by their first column, handed out per value of it."""
-
-    def __init__(self, connection: Connection, statement: Select[Any]) -> None:
-        streaming = statement.execution_options(yield_per=_FETCH)
-        self._rows = iter(connection.execute(streaming).tuples())
-        self._next = next(self._rows, None)
-
-    def take(self, key: int) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = []
-        row = self._next
-        while row is not None and row[0] < key:
-            row = next(self._rows, None)
-        while row is not None and row[0] == key:
-            found.append(row)
-            row = next(self._rows, None)
-        self._next = row
-        return found
+def _by_user(connection: Connection, statement: Select[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Rows ordered by user, as (user id, the user's rows)."""
+    result = connection.execute(statement.execution_options(yield_per=_FETCH))
+    current: list[Any] = []
+    owner = -1
+    for part in result.partitions():
+        for row in part:
+            if row[0] != owner:
+                if current:
+                    yield owner, current
+                owner = row[0]
+                current = []
+            current.append(row)
+    if current:
+        yield owner, current
 
 
 def group_names(connection: Connection) -> dict[int, str]:
@@ -91,7 +90,7 @@ def stream(
     services: Sequence[str],
     *,
     states: Mapping[int, str] | None = None,
-) -> Iterator[tuple[User, list[tuple[Any, ...]]]]:
+) -> Iterator[tuple[User, list[Any]]]:
     """Each of these users (None: all) with the account rows (`accounts.COLUMNS`) on the services.
 
     In order of id, with flat memory. `states` overrides stored states, for a dry run under rules
@@ -115,39 +114,43 @@ def stream(
         .where(memberships.c.present)
         .order_by(memberships.c.user_id, memberships.c.group_id)
     )
-    account = (
-        select(*COLUMNS)
-        .where(accounts.c.service.in_(services))
-        .order_by(accounts.c.user_id, accounts.c.service)
-    )
+    account = select(*COLUMNS).order_by(accounts.c.user_id, accounts.c.service)
+    if len(services) == 1:
+        account = account.where(accounts.c.service == services[0])
     if user_ids is not None:
         chosen = sorted(user_ids)
         people = people.where(users.c.id.in_(chosen))
         member = member.where(memberships.c.user_id.in_(chosen))
         account = account.where(accounts.c.user_id.in_(chosen))
-    members = _Cursor(connection, member)
-    records = _Cursor(connection, account)
+    wanted = frozenset(services)
+    members = _by_user(connection, member)
+    records = _by_user(connection, account)
+    holder, held_rows = next(members, _NOBODY)
+    owner, owned_rows = next(records, _NOBODY)
     combinations: dict[tuple[int, ...], frozenset[str]] = {}
-    streaming = people.execution_options(yield_per=_FETCH)
-    for id_, username, active, state, attributes, superuser in connection.execute(
-        streaming
-    ).tuples():
-        key = tuple([row[1] for row in members.take(id_)])
-        held = combinations.get(key)
-        if held is None:
-            if len(combinations) > 20_000:
-                combinations.clear()
-            held = combinations[key] = frozenset([names[group] for group in key])
-        user = User(
-            id_,
-            username,
-            bool(active),
-            state if states is None else states.get(id_, state),
-            held,
-            NOTHING if attributes == "{}" else json.loads(attributes),
-            bool(superuser),
-        )
-        yield user, records.take(id_)
+    result = connection.execute(people.execution_options(yield_per=_FETCH))
+    for part in result.partitions():
+        for id_, username, active, state, attributes, superuser in part:
+            while holder < id_:
+                holder, held_rows = next(members, _NOBODY)
+            key = tuple([row[1] for row in held_rows]) if holder == id_ else ()
+            held = combinations.get(key)
+            if held is None:
+                if len(combinations) >= _REMEMBERED:
+                    combinations.clear()
+                held = combinations[key] = frozenset([names[group] for group in key])
+            while owner < id_:
+                owner, owned_rows = next(records, _NOBODY)
+            user = User(
+                id_,
+                username,
+                bool(active),
+                state if states is None else states.get(id_, state),
+                held,
+                NOTHING if attributes == "{}" else json.loads(attributes),
+                bool(superuser),
+            )
+            yield user, [row for row in owned_rows if row[1] in wanted] if owner == id_ else []
 
 
 @dataclass(frozen=True, slots=True)

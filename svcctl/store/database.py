@@ -12,7 +12,15 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from svcctl.errors import ConfigError, ExitCode, SchemaError, StoreError
-from svcctl.store.sqlite import SqliteFile, pragma, require_references
+from svcctl.store.sqlite import (
+    SqliteFile,
+    keep_last_ids,
+    last_ids,
+    pragma,
+    require_references,
+)
+
+__all__ = ["BUSY_SECONDS", "SCHEMA", "Connection", "Database", "schema_of"]
 
 SCHEMA = "0001"
 """The migration that this code expects; a test keeps it equal to Alembic's head."""
@@ -125,20 +133,22 @@ class Database:
         SQLite changes a table by building it anew; dropping the old one must not cascade.
         """
         with self._errors(), self.engine.connect() as connection:
+            if not self.sqlite:
+                with connection.begin():
+                    connection.exec_driver_sql(_ALONE)
+                    yield connection
+                return
             connection.execution_options(svcctl_immediate=True)
-            if self.sqlite:
-                pragma(connection, "synchronous=FULL")
-                pragma(connection, "foreign_keys=OFF")
+            pragma(connection, "synchronous=FULL")
+            pragma(connection, "foreign_keys=OFF")
             try:
                 with connection.begin():
-                    if not self.sqlite:
-                        connection.exec_driver_sql(_ALONE)
+                    ids = last_ids(connection)
                     yield connection
-                    if self.sqlite:
-                        require_references(connection, self.name)
+                    keep_last_ids(connection, ids)
+                    require_references(connection, self.name)
             finally:
-                if self.sqlite:
-                    pragma(connection, "foreign_keys=ON")
+                pragma(connection, "foreign_keys=ON")
 
     @contextmanager
     def session(self, name: str) -> Iterator[Callable[..., list[Any]]]:
@@ -148,8 +158,8 @@ class Database:
         with it end the advisory locks that were taken on it.
         """
         with self._errors(), self.engine.connect() as connection:
-            connection.detach()
             connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
 
             def ask(sql: str, *parameters: Any) -> list[Any]:
                 with self._errors():
@@ -271,6 +281,8 @@ _HINTS = {
 
 
 def _parse(url: str) -> URL:
+    if url.startswith("sqlite:///"):  # the rest is a path, whatever characters it has
+        return URL.create("sqlite", database=url.removeprefix("sqlite:///"))
     try:
         parsed = make_url(url)
     except ArgumentError as error:

@@ -31,22 +31,23 @@ def check(database: Database) -> list[Finding]:
     Rows are looked at only when the file is sound and the schema this code's. Raises SchemaError
     for a newer one, StoreError when it is not a svcctl database or cannot be read at all.
     """
+    findings = list(_permissions(database))
     try:
         database.require_schema()
-        schema = None
+        current = True
     except SchemaError as error:
         found = database.schema()
         if found is None or found > SCHEMA:
             raise
-        schema = Finding("schema", database.name, f"{error.message}; {error.hint}")
-    findings = [*([schema] if schema else []), *_permissions(database)]
+        current = False
+        findings.append(Finding("schema", database.name, f"{error.message}; {error.hint}"))
     with database.read() as connection:
         if database.sqlite:
             damage = list(islice(_pages(connection), _MANY))
             if damage:
                 return findings + damage
             findings += islice(_references(connection), _MANY)
-        if schema is None:
+        if current:
             for rows in (_accounts, _operations, _documents):
                 findings += islice(rows(connection), _MANY)
     return findings
@@ -135,10 +136,11 @@ def _unreadable(
     empty = column.info["json"]
     kind = type(json.loads(empty))
     rows = select(key, column).where(column != empty).execution_options(yield_per=5000)
-    for id_, document in connection.execute(rows).tuples():
-        try:
-            value = json.loads(document)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, kind):
-            yield Finding("json", f"{table.name} {id_}", f"{column.name} is not readable")
+    with connection.execute(rows) as found:
+        for id_, document in found:
+            try:
+                value = json.loads(document)
+            except (ValueError, RecursionError):
+                value = None
+            if not isinstance(value, kind):
+                yield Finding("json", f"{table.name} {id_}", f"{column.name} is not readable")

@@ -243,3 +243,32 @@ def failed_users(connection: Connection, services: Iterable[str]) -> frozenset[i
         ),
     )
     return frozenset(connection.scalars(statement))
+
+
+def counted(connection: Connection, run_ids: Iterable[int]) -> dict[int, dict[str, dict[str, int]]]:
+    """The operations of these runs as they stand now: run -> service -> status -> number."""
+    found: dict[int, dict[str, dict[str, int]]] = {}
+    grouped = (operations.c.run_id, operations.c.service, operations.c.status)
+    for chunk in chunks(sorted(run_ids)):
+        statement = (
+            select(*grouped, func.count())
+            .where(operations.c.run_id.in_(chunk))
+            .group_by(*grouped)
+            .order_by(*grouped)
+        )
+        for run_id, service, status, number in connection.execute(statement).tuples():
+            found.setdefault(run_id, {}).setdefault(service, {})[status] = number
+    return found
+
+
+def waiting(connection: Connection, account_id: int) -> list[Mapping[str, Any]]:
+    """What is open on an account, or failed and to be tried again; oldest first."""
+    statement = (
+        select(operations)
+        .where(
+            operations.c.account_id == account_id,
+            or_(operations.c.status.in_(_OPEN), operations.c.next_attempt_at.isnot(None)),
+        )
+        .order_by(operations.c.id)
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]

@@ -56,6 +56,16 @@ def ids_of(connection: Connection, usernames: Iterable[str]) -> list[int]:
     return [found[name] for name in names]
 
 
+def rows_of(connection: Connection, ids: Iterable[int]) -> list[Any]:
+    """The rows of these users, by name."""
+    found = [
+        row
+        for part in chunks(ids)
+        for row in connection.execute(select(users).where(users.c.id.in_(part)))
+    ]
+    return sorted(found, key=lambda row: row.username)
+
+
 def names_of(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
     """The usernames of these users."""
     return {
@@ -254,6 +264,11 @@ def change_user(
         for key, value in after.items()
         if key.startswith("attributes.") and value is not None
     }
+    if row.source is not None:
+        known: dict[str, str] = json.loads(row.origins)
+        for key in sorted(origins.keys() ^ known.keys()):
+            owners = (known.get(key, row.source), origins.get(key, row.source))
+            changed[f"origin of {key.removeprefix('attributes.')}"] = owners
     if changed or to_json(origins) != row.origins:
         _write(
             connection,

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from svcctl.clock import stamp
 from svcctl.model import to_json
+from svcctl.store.chunks import chunks
 from svcctl.store.tables import notifications, paused_services, runs
 
 
@@ -75,3 +76,14 @@ def resume(connection: Connection, service: str) -> bool:
     """Apply to the service again; whether it had been paused."""
     result = connection.execute(delete(paused_services).where(paused_services.c.service == service))
     return result.rowcount > 0
+
+
+def started(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
+    """When these runs began."""
+    return {
+        id_: moment
+        for chunk in chunks(sorted(set(ids)))
+        for id_, moment in connection.execute(
+            select(runs.c.id, runs.c.started_at).where(runs.c.id.in_(chunk))
+        ).tuples()
+    }

@@ -106,6 +106,22 @@ def pragma(connection: Connection, setting: str) -> None:
         cursor.execute(f"PRAGMA {setting}")
 
 
+def last_ids(connection: Connection) -> list[tuple[str, int]]:
+    """The highest id that each table ever gave, for tables that never give one again."""
+    found = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+    if connection.exec_driver_sql(found).first() is None:
+        return []
+    rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+    return [(table, last) for table, last in rows]
+
+
+def keep_last_ids(connection: Connection, ids: list[tuple[str, int]]) -> None:
+    """Put them back: SQLite forgets them with the table that a migration builds anew."""
+    for table, last in ids:
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, last))
+
+
 def require_references(connection: Connection, name: str) -> None:
     """Raise when a row refers to one that is not there."""
     lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()

@@ -5,7 +5,17 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from svcctl.config.settings import StateRule
 from svcctl.directory.states import Rules, choose
@@ -40,6 +50,16 @@ def store_rules(connection: Connection, rules: Rules) -> None:
             for name, rule in rules
         ],
     )
+
+
+def count_states(connection: Connection) -> dict[str, int]:
+    """How many users, the removed ones left out, are in each state."""
+    statement = (
+        select(users.c.state, func.count())
+        .where(users.c.removed_at.is_(None))
+        .group_by(users.c.state)
+    )
+    return dict(connection.execute(statement).tuples().all())
 
 
 def refresh_states(
@@ -129,7 +149,7 @@ def _page(
             .join(groups, groups.c.id == memberships.c.group_id)
             .where(whose, memberships.c.present, groups.c.name.in_(sorted(named)))
         )
-        for user_id, name in connection.execute(members).tuples():
+        for user_id, name in connection.execute(members).tuples().all():
             held.setdefault(user_id, set()).add(name)
     decided_by_attributes = any(rule.attributes for _, rule in rules)
     columns: tuple[Any, ...] = (users.c.id, users.c.username, users.c.active, users.c.state)

@@ -1,6 +1,7 @@
 """Taking over a directory source: the difference between its people and the users we have."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -14,7 +15,7 @@ from svcctl.store.pull.missing import Continuity
 from svcctl.store.pull.moves import Moves
 from svcctl.store.pull.newcomers import Newcomers
 from svcctl.store.pull.work import Work
-from svcctl.store.standing import refresh_states
+from svcctl.store.standing import StateChange, refresh_states, resort_states
 
 _BATCH = 2000
 
@@ -36,6 +37,7 @@ def pull(
     """
     diff = PullDiff(source_name)
     work = Work(connection, source_name, settings.state_rules(), diff)
+    resorted = refresh_states(connection, work.rules)
     continuity = Continuity(work)
     moves = Moves(work)
     newcomers = Newcomers(work, moves)
@@ -50,13 +52,17 @@ def pull(
         newcomers.insert([person for row, person in known if row is None])
     newcomers.settle()
     continuity.settle(settings.directory.limits.removals, accept_missing)
-    _settle_states(work)
+    _tell_states(work, [*resorted, *resort_states(connection, work.rules, diff.users())])
     return diff
 
 
-def _settle_states(work: Work) -> None:
-    changes = refresh_states(work.connection, work.rules, work.diff.users())
-    work.diff.touch(id_ for id_, _, _ in changes)
-    names = names_of(work.connection, [id_ for id_, _, _ in changes[:SHOWN]])
+def _tell_states(work: Work, changes: Iterable[StateChange]) -> None:
+    """Whoever was sorted twice, by new rules and then by new facts, has changed once."""
+    told: dict[int, tuple[str, str]] = {}
     for id_, before, after in changes:
-        work.diff.states.add((names.get(id_, ""), before, after))
+        told[id_] = (told[id_][0] if id_ in told else before, after)
+    work.diff.touch(told)
+    names = names_of(work.connection, islice(told, SHOWN))
+    for id_, (before, after) in told.items():
+        if before != after:
+            work.diff.states.add((names.get(id_, ""), before, after))

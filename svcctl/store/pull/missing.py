@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 
 from svcctl.directory.person import Person
 from svcctl.errors import SourceError
@@ -38,16 +38,14 @@ class Continuity:
         # One byte per user, where a set of ids would take a hundred.
         last = work.connection.scalar(select(func.max(users.c.id))) or 0
         self._seen = bytearray(last + 1)
-        self._population = (
-            work.connection.scalar(
-                select(func.count()).where(
-                    users.c.source == work.source,
-                    users.c.removed_at.is_(None),
-                    users.c.missing_pulls == 0,
-                )
-            )
-            or 0
+        self._population = self._count(users.c.missing_pulls == 0)
+        self._expected = self._count(users.c.missing_pulls < MISSING_PULLS)
+
+    def _count(self, condition: ColumnElement[bool]) -> int:
+        statement = select(func.count()).where(
+            users.c.source == self._work.source, users.c.removed_at.is_(None), condition
         )
+        return self._work.connection.scalar(statement) or 0
 
     def known(self, batch: Sequence[Person]) -> list[Known]:
         """Each person with the user of that id in the source, who counts as seen from now on."""
@@ -55,11 +53,13 @@ class Continuity:
             users.c.source == self._work.source,
             users.c.source_id.in_([person.source_id for person in batch]),
         )
-        rows = {row.source_id: row for row in self._work.connection.execute(statement)}
+        rows = {row.source_id: row for row in self._work.connection.execute(statement).all()}
         for row in rows.values():
             self._seen[row.id] = 1
             if row.removed_at:
                 self._work.diff.removed.add(row.username)
+            elif row.missing_pulls < MISSING_PULLS:
+                self._expected -= 1
         return [(rows.get(person.source_id), person) for person in batch]
 
     def settle(self, limit: int | str | None, accepted: int | None) -> None:
@@ -93,6 +93,8 @@ class Continuity:
 
     def _unseen(self) -> Iterator[tuple[int, str, int]]:
         last, end = 0, len(self._seen)
+        if not self._expected:
+            return
         statement = (
             select(users.c.id, users.c.username, users.c.missing_pulls)
             .where(

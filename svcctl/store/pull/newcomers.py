@@ -73,7 +73,7 @@ class Newcomers:
         statement = select(
             users.c.id, users.c.username, users.c.source, users.c.source_id, users.c.removed_at
         ).where(users.c.username.in_([person.username for person in people]))
-        return {row.username: row for row in self._work.connection.execute(statement)}
+        return {row.username: row for row in self._work.connection.execute(statement).all()}
 
     def _add(self, people: Sequence[Person]) -> None:
         if not people:
@@ -84,7 +84,7 @@ class Newcomers:
             users.c.source == work.source,
             users.c.source_id.in_([person.source_id for person in people]),
         )
-        ids = {source_id: id_ for id_, source_id in work.connection.execute(added).tuples()}
+        ids = {source_id: id_ for id_, source_id in work.connection.execute(added).tuples().all()}
         self._moves.enter((ids[person.source_id], person) for person in people)
         work.diff.newly(ids.values())
         for person in people:

@@ -1,0 +1,242 @@
+"""`svcctl directory`: users, groups and attributes from the configured sources."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from svcctl.commands.changes import sentence
+from svcctl.commands.completion import complete_sources
+from svcctl.commands.options import DryRunOption, Format, FormatOption, JsonOption, YesOption
+from svcctl.commands.output import Table, chosen, emit, plain, say, write, write_json, write_line
+from svcctl.commands.session import Session, open_session
+from svcctl.errors import ExitCode, UsageError, gravest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from svcctl.store.pull.diff import PullDiff, Tally
+    from svcctl.tasks.directory import Pulled
+
+app = typer.Typer(no_args_is_help=True, help="Read users and groups from the configured sources.")
+
+
+@app.callback()
+def directory() -> None:
+    """Read users and groups from the configured sources."""
+
+
+@app.command()
+def pull(
+    ctx: typer.Context,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            help="Only this source; repeatable.",
+            autocompletion=complete_sources,
+            show_default=False,
+        ),
+    ] = None,
+    accept_missing: Annotated[
+        int | None,
+        typer.Option(
+            "--accept-missing",
+            metavar="N",
+            min=0,
+            help="Believe that up to N users have left for good, at once.",
+            allow_from_autoenv=False,
+            show_default=False,
+        ),
+    ] = None,
+    sync: Annotated[
+        bool,
+        typer.Option("--sync", help="Then bring the accounts of changed users in step."),
+    ] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    form: FormatOption = Format.TEXT,
+    json: JsonOption = False,
+) -> None:
+    """Take over what the sources say. A source with any error changes nothing.
+
+    Users who vanish are missing first, and lose their access at the second pull in a row. What an
+    operator set or removed by hand stays as it is.
+    """
+    from svcctl.commands.follow import follow_up
+    from svcctl.tasks.directory import pull_sources
+
+    form = chosen(form, json)
+    with open_session(ctx) as session:
+        names = _names(session, source or [], accept_missing)
+
+        def follow(pulled: Sequence["Pulled"], connection: "Connection | None") -> ExitCode:
+            ids = [id_ for part in pulled if part.diff for id_ in part.diff.everyone()]
+            follows = sync and bool(ids) and bool(session.settings.services)
+            _show(pulled, form, session, dry_run=dry_run, follows=follows)
+            if follows:
+                try:
+                    follow_up(
+                        session, ids, connection=connection, dry_run=dry_run, yes=yes, form=form
+                    )
+                except typer.Exit as done:
+                    return ExitCode(done.exit_code)
+            return ExitCode.OK
+
+        code = ExitCode.OK
+        with session.database.write(keep=not dry_run) as connection:
+            pulled = pull_sources(
+                connection, session.settings, names, accept_missing=accept_missing
+            )
+            if dry_run:
+                code = follow(pulled, connection)
+        if not dry_run:
+            code = follow(pulled, None)
+    failed = [part.error.exit_code for part in pulled if part.error]
+    if worst := gravest([code, *failed]):
+        raise typer.Exit(int(worst))
+
+
+def _names(session: Session, asked: Sequence[str], accept_missing: int | None) -> list[str]:
+    from svcctl.config.problems import suggest
+
+    known = session.settings.directory.sources
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"no such source: {name}", hint=suggest(name, known))
+    if not known:
+        raise UsageError(
+            "no source is configured",
+            hint="add a [directory.sources.<name>] table; own users: svcctl users add",
+        )
+    names = list(dict.fromkeys(asked or known))
+    if accept_missing is not None and len(names) > 1:
+        raise UsageError("--accept-missing is for one source", hint="name it with --source")
+    return names
+
+
+def _show(
+    pulled: Sequence["Pulled"], form: Format, session: Session, *, dry_run: bool, follows: bool
+) -> None:
+    """One answer on stdout; failures on stderr as well. Without changes there is nothing to say."""
+    documents = [_document(part) for part in pulled]
+    match form:
+        case Format.JSON if not follows:
+            write_json("pull", {"dry_run": dry_run, "sources": documents})
+        case Format.NDJSON:
+            for document in documents:
+                write_line({"event": "pull", "dry_run": dry_run, **document})
+        case Format.CSV if not follows:
+            rows = (row for part in pulled if part.diff for row in _rows(part.diff))
+            emit(Table("pull", ("source", "change", "user", "detail"), rows), form)
+        case _:
+            for part in pulled:
+                if part.diff:
+                    _tell(part.diff, form, quiet=session.invocation.quiet)
+    for part in pulled:
+        if part.error:
+            say(f"error: {part.error.message}")
+            if part.error.hint:
+                say(f"hint: {part.error.hint}")
+    if dry_run:
+        say("dry run: nothing was written")
+
+
+def _tell(diff: "PullDiff", form: Format, *, quiet: bool) -> None:
+    tell = write if form is Format.TEXT else say
+    if diff.empty:
+        if not quiet and sys.stderr.isatty():
+            say(f"{diff.source}: {diff.read:,} read, nothing changed")
+        return
+    counts = [f"{diff.read:,} read"]
+    for word, tally in _tallies(diff):
+        if tally:
+            counts.append(f"{tally.count:,} {word}")
+    tell(f"{diff.source}: {', '.join(counts)}")
+    for row in _rows(diff):
+        tell("  " + plain(row["text"]))
+    for word, tally in _tallies(diff):
+        if tally.count > len(tally.shown):
+            tell(f"  … and {tally.count - len(tally.shown):,} more {word}")
+
+
+def _tallies(diff: "PullDiff") -> Iterable[tuple[str, "Tally[Any]"]]:
+    return (
+        ("added", diff.added),
+        ("changed", diff.changed),
+        ("renamed", diff.renamed),
+        ("missing", diff.missing),
+        ("lost", diff.lost),
+        ("returned", diff.returned),
+        ("joined", diff.joined),
+        ("left", diff.left),
+        ("in another state", diff.states),
+    )
+
+
+def _rows(diff: "PullDiff") -> Iterator[dict[str, str]]:
+    """The changes one by one, as far as they are kept."""
+
+    def row(change: str, user: str, detail: str, text: str) -> dict[str, str]:
+        return {
+            "source": diff.source,
+            "change": change,
+            "user": user,
+            "detail": detail,
+            "text": text,
+        }
+
+    for name in diff.added.shown:
+        yield row("added", name, "", f"{name}: added")
+    for changed in diff.changed.shown:
+        text = sentence(changed.username, "changed", changed.fields)
+        yield row("changed", changed.username, text.partition(": ")[2], text)
+    for old, new in diff.renamed.shown:
+        yield row("renamed", new, old, f"{new}: renamed, was {old}")
+    for name in diff.missing.shown:
+        yield row("missing", name, "", f"{name}: missing; loses access if missing again")
+    for name in diff.lost.shown:
+        yield row("lost", name, "", f"{name}: missing for good, not active any more")
+    for name in diff.returned.shown:
+        yield row("returned", name, "", f"{name}: returned")
+    for name, group in diff.joined.shown:
+        yield row("joined", name, group, f"{name}: +{group}")
+    for name, group in diff.left.shown:
+        yield row("left", name, group, f"{name}: -{group}")
+    for name, before, after in diff.states.shown:
+        detail = f"{before or '(none)'} -> {after}"
+        yield row("state", name, detail, f"{name}: state: {detail}")
+
+
+def _document(part: "Pulled") -> dict[str, Any]:
+    """One source in `svcctl.pull/1`."""
+    body: dict[str, Any] = {"source": part.source, "ok": part.error is None}
+    if part.error:
+        return body | {"error": part.error.message, "hint": part.error.hint}
+    diff = part.diff
+    if diff is None:
+        return body
+    shown: dict[str, tuple[Tally[Any], list[Any]]] = {
+        "added": (diff.added, diff.added.shown),
+        "changed": (
+            diff.changed,
+            [{"user": item.username, "fields": item.fields} for item in diff.changed.shown],
+        ),
+        "renamed": (
+            diff.renamed,
+            [{"before": old, "user": new} for old, new in diff.renamed.shown],
+        ),
+        "missing": (diff.missing, diff.missing.shown),
+        "lost": (diff.lost, diff.lost.shown),
+        "returned": (diff.returned, diff.returned.shown),
+        "removed": (diff.removed, diff.removed.shown),
+        "joined": (diff.joined, [{"user": u, "group": g} for u, g in diff.joined.shown]),
+        "left": (diff.left, [{"user": u, "group": g} for u, g in diff.left.shown]),
+        "states": (
+            diff.states,
+            [{"user": u, "before": b, "after": a} for u, b, a in diff.states.shown],
+        ),
+    }
+    changes = {key: {"count": tally.count, "shown": items} for key, (tally, items) in shown.items()}
+    return body | {"read": diff.read, "changes": changes}

@@ -1,0 +1,1 @@
+"""Where people come from, and which state each of them is in."""

@@ -1,0 +1,49 @@
+"""A person as a source describes one, and what may be called a name."""
+
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any
+
+NAME_LENGTH = 255
+FLAGS = {
+    **dict.fromkeys(("", "yes", "true", "1", "y"), True),
+    **dict.fromkeys(("no", "false", "0", "n"), False),
+}
+"""What a source may write for active and not active, in lower case; nothing means active."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One row of a source. `source_id` is what stays when the person is renamed.
+
+    Unknown is not absent: `active` and `groups` are None, and an attribute is missing, where the
+    source as a whole does not speak of them. An attribute that is None is one the person has not.
+    """
+
+    source_id: str
+    username: str
+    active: bool | None = None
+    groups: frozenset[str] | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def tidy(name: str) -> str:
+    """Without surrounding blanks, in Unicode's composed form: what looks equal is equal."""
+    name = name.strip()
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def name_problem(name: str) -> str | None:
+    """Why this cannot be the name of a user or a group (`is empty`), None when it can."""
+    if not name:
+        return "is empty"
+    if len(name) > NAME_LENGTH:
+        return f"is longer than {NAME_LENGTH} characters"
+    if name.isascii() and name.isprintable():
+        return None
+    for char in name:
+        if unicodedata.category(char) in _INVISIBLE:
+            return f"contains the control or invisible character U+{ord(char):04X}"
+    return None

@@ -1,0 +1,56 @@
+"""The services page of a user: what each hook shows, filled with the accounts of the store."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from svcctl.errors import HookError
+from svcctl.hooks.contract import ServiceHook
+from svcctl.model import ServiceRow, User
+from svcctl.store import accounts as account_rows
+
+
+def rows(
+    connection: Connection, user: User, hooks: Mapping[str, ServiceHook]
+) -> tuple[dict[str, ServiceRow], dict[str, HookError]]:
+    """The rows by service, and the errors of hooks that could not show theirs.
+
+    A service whose `show_service_ctrl` says no is in neither.
+    """
+    accounts = {
+        account.service: account
+        for account in account_rows.find(connection, user_id=user.id, service=list(hooks))
+    }
+    shown: dict[str, ServiceRow] = {}
+    failed: dict[str, HookError] = {}
+    for name, hook in hooks.items():
+        view = hook._accounts  # noqa: SLF001 - filled as `runs.plan.decide` does
+        view.clear()
+        if name in accounts:
+            view[user.id] = accounts[name]
+        try:
+            if hook.show_service_ctrl(user, user.state):
+                shown[name] = hook.render_service_ctrl(user)
+        except Exception as error:  # noqa: BLE001 - a hook is foreign code; one never stops the rest
+            failed[name] = _defect(hook, error)
+        finally:
+            view.clear()
+    return shown, failed
+
+
+def html(rows: Mapping[str, ServiceRow], hooks: Mapping[str, ServiceHook]) -> str:
+    """The rows as an HTML table. Raises HookError for a template that cannot be filled."""
+    parts = []
+    for name, row in rows.items():
+        try:
+            parts.append(hooks[name].render_html(row).rstrip("\n"))
+        except Exception as error:
+            raise _defect(hooks[name], error) from error
+    return "\n".join(["<table>", *parts, "</table>"])
+
+
+def _defect(hook: ServiceHook, error: Exception) -> HookError:
+    return HookError(
+        f"services.{hook.name}: the hook failed: {type(error).__name__}: {error}",
+        hint="this is a defect in the hook; -vv shows where",
+    )
