@@ -1,5 +1,6 @@
-"""A big site: users × services × groups in a database, all in step, and a service in memory."""
+"""A big site: users, services and groups in a database, all in step; a service in memory."""
 
+import random
 import sys
 import threading
 import time
@@ -155,15 +156,9 @@ def build(
     return database
 
 
-def of(user: int, count: int) -> set[int]:
+def of(user: int, count: int) -> list[int]:
     """The numbers of a user's groups: nearly every user has a combination of its own."""
-    return {
-        0,
-        *(
-            1 + (user * 7919 + k * k * 104729 + user // 13 * k) % (GROUPS - 1)
-            for k in range(1, count)
-        ),
-    }
+    return [0, *sorted(random.Random(user).sample(range(1, GROUPS), count - 1))]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ SecretsOption = Annotated[
 
 
 @app.command()
-def check(ctx: typer.Context, secrets: SecretsOption = False, json_: JsonOption = False) -> None:  # noqa: FBT002 - Typer's way
+def check(ctx: typer.Context, secrets: SecretsOption = False, json_: JsonOption = False) -> None:
     """Find everything that is wrong with the configuration, offline. Exits 78 if something is."""
     problems: list[str] = []
     warnings: list[str] = []
@@ -59,7 +59,7 @@ def check(ctx: typer.Context, secrets: SecretsOption = False, json_: JsonOption 
 
 
 @app.command()
-def show(ctx: typer.Context, json_: JsonOption = False) -> None:  # noqa: FBT002 - Typer's way
+def show(ctx: typer.Context, json_: JsonOption = False) -> None:
     """The configuration as it takes effect, defaults included and secrets masked."""
     from svcctl.config.toml import to_toml
 

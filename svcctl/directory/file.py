@@ -69,8 +69,9 @@ def undecodable(path: Path, encoding: str) -> SourceError:
                 break
             position += len(chunk)
         else:
-            reason = f"the file ends in the middle of a character, at byte {position}"
+            start = position - len(decoder.getstate()[0])
+            reason = f"the file ends in the middle of a character, at byte {start}"
     return SourceError(
-        f"{path}:{line}: not {encoding}: {reason}",
+        f"{path}:{line}: not {encoding.removesuffix('-sig')}: {reason}",
         hint="set the source's encoding to what the file is written in, like cp1252 or utf-16",
     )

@@ -86,7 +86,7 @@ class _Document:
             self._expect(":")
             if key != "users":
                 self._value()
-            elif found or self._peek() != "[":
+            elif self._peek() != "[" or found:
                 self._fail("users is not one list")
             else:
                 found = True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 from string import Template
+from types import GeneratorType
 from typing import Any, ClassVar
 
 from svcctl.clock import now as clock_now
@@ -40,41 +41,35 @@ ROW_TEMPLATE = """\
 """
 
 
-class Decision(Iterator[Operation]):
-    """The operations of one decision. It must be iterated to its end: see `ServiceHook`."""
+def _decision(method: Callable[..., Any]) -> Callable[..., Iterator[Operation]]:
+    """The method as a generator that is known to its hook until it has been iterated to its end."""
 
-    def __init__(self, method: str, operations: Iterator[Operation]) -> None:
-        self.method = method
-        self.finished = False
-        self._operations = operations
-
-    def __iter__(self) -> "Decision":
-        return self
-
-    def __next__(self) -> Operation:
-        try:
-            return next(self._operations)
-        except StopIteration:
-            self.finished = True
-            raise
-
-
-def _decision(method: Callable[..., Any]) -> Callable[..., Decision]:
     @functools.wraps(method)
-    def decide(self: "ServiceHook", *args: Any, **kwargs: Any) -> Decision:
-        result = method(self, *args, **kwargs)
-        if result is None:
-            result = ()
-        elif not isinstance(result, Iterable) or isinstance(result, (str, bytes, Mapping)):
-            raise HookError(
-                f"services.{self.name}: {method.__name__} returned {type(result).__name__}",
-                hint="a decision yields operations (or returns None for: nothing to do)",
-            )
-        decision = Decision(method.__name__, iter(result))
-        self._open_decisions.append(decision)
-        return decision
+    def decide(self: "ServiceHook", *args: Any, **kwargs: Any) -> Iterator[Operation]:
+        operations = method(self, *args, **kwargs)
+        if type(operations) is not GeneratorType:
+            operations = _operations(self, method.__name__, operations)
+        mark = [method.__name__]
+        self._unfinished.append(mark)
+        return _watched(operations, mark)
 
     return decide
+
+
+def _watched(operations: Iterable[Operation], mark: list[str]) -> Iterator[Operation]:
+    yield from operations
+    mark.clear()
+
+
+def _operations(hook: "ServiceHook", method: str, answer: object) -> Iterable[Operation]:
+    if answer is None:
+        return ()
+    if not isinstance(answer, Iterable) or isinstance(answer, (str, bytes, Mapping)):
+        raise HookError(
+            f"services.{hook.name}: {method} returned {type(answer).__name__}",
+            hint="a decision yields operations (or returns None for: nothing to do)",
+        )
+    return answer
 
 
 class ServiceHook:
@@ -112,7 +107,7 @@ class ServiceHook:
             config.name_format or self.name_format or default_name_format,
         )
         """The nickname formats by state, and the one for all other states."""
-        self._open_decisions: list[Decision] = []
+        self._unfinished: list[list[str]] = []
         self._accounts: dict[int, Account] = {}
         self._capabilities = capabilities(self.manager_class)
         self._formats: dict[str, NameFormat] = {}

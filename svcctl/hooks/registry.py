@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -51,6 +52,7 @@ def load_hooks(settings: Settings, names: Iterable[str] | None = None) -> Hooks:
     Raises UsageError for a name that is not configured.
     """
     wanted = list(settings.services) if names is None else list(dict.fromkeys(names))
+    offers = _Offers()
     loaded: dict[str, ServiceHook] = {}
     failed: dict[str, HookError] = {}
     problems: dict[str, tuple[Problem, ...]] = {}
@@ -60,7 +62,7 @@ def load_hooks(settings: Settings, names: Iterable[str] | None = None) -> Hooks:
                 f"{name}: no such service", hint=suggest(name, settings.services) or None
             )
         try:
-            loaded[name] = _load(settings, name)
+            loaded[name] = _load(settings, name, offers)
         except _Unusable as unusable:
             problems[name] = unusable.problems
             failed[name] = _hook_error(unusable)
@@ -106,20 +108,13 @@ def _redacted(text: str, private: Iterable[str]) -> str:
 
 def available() -> dict[str, list[str]]:
     """The hooks that installed packages offer: name -> the packages that do."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, list[str]] = {}
-    for entry in entry_points(group=GROUP):
-        package = entry.dist.name if entry.dist else "?"
-        if package not in found.setdefault(entry.name, []):
-            found[entry.name].append(package)
-    return found
+    return {name: sorted(packages) for name, packages in _Offers().packages.items()}
 
 
 def hook_class(name: str) -> type[ServiceHook]:
     """The class behind an entry point name or a `package.module:Class`. Raises HookError."""
     try:
-        return _find(name, "hook")
+        return _find(name, "hook", _Offers())
     except _Unusable as unusable:
         raise _hook_error(unusable) from unusable.__cause__
 
@@ -134,9 +129,9 @@ def _hook_error(unusable: _Unusable) -> HookError:
     return error
 
 
-def _load(settings: Settings, name: str) -> ServiceHook:
+def _load(settings: Settings, name: str, offers: "_Offers") -> ServiceHook:
     table, key = settings.services[name], dotted((name,), "services")
-    cls = _find(str(table["hook"]), f"{key}.hook")
+    cls = _find(str(table["hook"]), f"{key}.hook", offers)
     config = _configure(cls, table, settings, key)
     try:
         hook = cls(name, config, default_name_format=settings.default_name_format)
@@ -166,10 +161,10 @@ def _load(settings: Settings, name: str) -> ServiceHook:
 _FOREIGN = (Exception, SystemExit)
 
 
-def _find(name: str, key: str) -> type[ServiceHook]:
+def _find(name: str, key: str, offers: "_Offers") -> type[ServiceHook]:
     module, colon, path = name.partition(":")
     if not colon:
-        module, path = _entry_point(name, key)
+        module, path = offers.find(name, key)
     try:
         found: Any = import_module(module)
     except ModuleNotFoundError as error:
@@ -202,22 +197,32 @@ def _find(name: str, key: str) -> type[ServiceHook]:
     return found
 
 
-def _entry_point(name: str, key: str) -> tuple[str, str]:
-    from importlib.metadata import entry_points
+class _Offers:
+    """The entry points of the installed packages; looked up once, and only if a name needs it."""
 
-    offers = available()
-    packages = offers.get(name, [])
-    if not packages:
-        remedy = suggest(name, offers)
-        _blame(key, f"no hook is called {name}", remedy or "write package.module:Class")
-    if len(packages) > 1:
-        _blame(
-            key,
-            f"{name} is offered by {' and by '.join(sorted(packages))}",
-            "uninstall one, or write package.module:Class",
-        )
-    entry = next(iter(entry_points(group=GROUP, name=name)))
-    return entry.module, entry.attr
+    @cached_property
+    def packages(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """Name -> package -> module and class."""
+        from importlib.metadata import entry_points
+
+        found: dict[str, dict[str, tuple[str, str]]] = {}
+        for entry in entry_points(group=GROUP):
+            package = entry.dist.name if entry.dist else "?"
+            found.setdefault(entry.name, {})[package] = (entry.module, entry.attr)
+        return found
+
+    def find(self, name: str, key: str) -> tuple[str, str]:
+        packages = self.packages.get(name, {})
+        if not packages:
+            remedy = suggest(name, self.packages)
+            _blame(key, f"no hook is called {name}", remedy or "write package.module:Class")
+        if len(packages) > 1:
+            _blame(
+                key,
+                f"{name} is offered by {' and by '.join(sorted(packages))}",
+                "uninstall one, or write package.module:Class",
+            )
+        return next(iter(packages.values()))
 
 
 def _configure(

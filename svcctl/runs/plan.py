@@ -91,16 +91,17 @@ def decide(
     user: User,
     account: Account,
     decision: Callable[[ServiceHook, User], Iterable[Operation]],
+    *,
+    at: str,
 ) -> tuple[Operation, ...]:
     """The operations that the hook yields about one user, each folded before the next is asked for.
 
-    Raises HookError when the hook breaks its contract.
+    `at` is the moment of the plan. Raises HookError when the hook breaks its contract.
     """
     view = hook._accounts  # noqa: SLF001 - the engine owns the view that `account()` reads
     view.clear()
     view[user.id] = account
     operations = []
-    at = stamp(hook.now)
     try:
         for operation in _checked(hook, decision(hook, user)):
             if operation.user_id != user.id:
@@ -117,8 +118,8 @@ def decide(
 
 
 def _checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Operation]:
-    opened = hook._open_decisions  # noqa: SLF001
-    opened.clear()
+    unfinished = hook._unfinished  # noqa: SLF001
+    unfinished.clear()
     for operation in operations:
         if not isinstance(operation, Operation):
             raise HookError(
@@ -132,8 +133,8 @@ def _checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Ope
                 hint="define it in the manager, or do not yield it",
             )
         yield operation
-    dropped = next((one.method for one in opened if not one.finished), None)
-    opened.clear()
+    dropped = next((mark[0] for mark in unfinished if mark), None)
+    unfinished.clear()
     if dropped:
         raise HookError(
             f"services.{hook.name}: {dropped} was called and its operations were dropped",
@@ -498,7 +499,7 @@ class Planner:
         decision: Callable[[ServiceHook, User], Iterable[Operation]],
     ) -> None:
         try:
-            operations = decide(hook, user, account, decision)
+            operations = decide(hook, user, account, decision, at=self.plan.at)
         except SvcctlError as error:
             code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
             self.plan.problems.append(

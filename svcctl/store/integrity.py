@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -124,23 +125,27 @@ def _rows(
 def _documents(connection: Connection) -> Iterator[Finding]:
     """JSON columns, which hold what the empty one holds: an object or a list."""
     for table in metadata.sorted_tables:
-        key = next(iter(table.primary_key))
-        for column in table.columns:
-            if column.info.get("json"):
-                yield from _unreadable(connection, table, key, column)
+        columns = [column for column in table.columns if "json" in column.info]
+        if columns:
+            yield from _unreadable(connection, table, columns)
 
 
 def _unreadable(
-    connection: Connection, table: Table, key: Column[Any], column: Column[Any]
+    connection: Connection, table: Table, columns: list[Column[Any]]
 ) -> Iterator[Finding]:
-    empty = column.info["json"]
-    kind = type(json.loads(empty))
-    rows = select(key, column).where(column != empty).execution_options(yield_per=5000)
+    kinds = [(column.name, type(json.loads(column.info["json"]))) for column in columns]
+    key = next(iter(table.primary_key))
+    rows = select(key, *columns).execution_options(yield_per=5000)
     with connection.execute(rows) as found:
-        for id_, document in found:
-            try:
-                value = json.loads(document)
-            except (ValueError, RecursionError):
-                value = None
-            if not isinstance(value, kind):
-                yield Finding("json", f"{table.name} {id_}", f"{column.name} is not readable")
+        for id_, *documents in found:
+            for (name, kind), document in zip(kinds, documents, strict=True):
+                if _kind(document) is not kind:
+                    yield Finding("json", f"{table.name} {id_}", f"{name} is not readable")
+
+
+@lru_cache(maxsize=65536)
+def _kind(document: str) -> type | None:
+    try:
+        return type(json.loads(document))
+    except (ValueError, RecursionError):
+        return None

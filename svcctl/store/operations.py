@@ -256,7 +256,7 @@ def counted(connection: Connection, run_ids: Iterable[int]) -> dict[int, dict[st
             .group_by(*grouped)
             .order_by(*grouped)
         )
-        for run_id, service, status, number in connection.execute(statement).tuples():
+        for run_id, service, status, number in connection.execute(statement):
             found.setdefault(run_id, {}).setdefault(service, {})[status] = number
     return found
 

@@ -85,5 +85,5 @@ def started(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
         for chunk in chunks(sorted(set(ids)))
         for id_, moment in connection.execute(
             select(runs.c.id, runs.c.started_at).where(runs.c.id.in_(chunk))
-        ).tuples()
+        )
     }

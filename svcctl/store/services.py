@@ -13,6 +13,6 @@ def by_status(connection: Connection) -> dict[str, dict[str, int]]:
         .order_by(accounts.c.service, accounts.c.status)
     )
     counted: dict[str, dict[str, int]] = {}
-    for service, status, number in connection.execute(statement).tuples():
+    for service, status, number in connection.execute(statement):
         counted.setdefault(service, {})[status] = number
     return counted

@@ -1,5 +1,6 @@
 """What operators do to the directory by hand, and the states that follow from it."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -68,6 +69,10 @@ def change(
 ) -> list[Change]:
     """Set fields of a user, which from then on are the operator's; or give them back (`unset`)."""
     row = people.find_present(connection, username)
+    held = {"active", "superuser", *json.loads(row.attributes)}
+    for name in unset:
+        for problem in () if name in held else settings.check_attributes(name, [name]):
+            raise UsageError(problem.message, hint=problem.remedy)
     fields = people.change_user(
         connection,
         row,

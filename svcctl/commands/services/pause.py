@@ -35,7 +35,7 @@ def pause(
         if before is None and not dry_run:
             with session.database.write() as connection:
                 runs.pause(connection, name, reason=reason, actor=after["actor"])
-    what = "paused" if before is None else "was paused before"
+    what = "paused" if before is None else "already paused"
     _answer(name, what, after, changed=before is None, dry_run=dry_run, json=json)
 
 
@@ -73,6 +73,6 @@ def _answer(
         body = {"service": name, "paused": paused, "changed": changed, "dry_run": dry_run}
         write_json("services.pause", body)
     else:
-        say(f"{name}: {what}: {sentence(paused)}" if paused else f"{name}: {what}")
+        say(f"{name}: {what} {sentence(paused)}" if paused else f"{name}: {what}")
     if dry_run:
         say("dry run: nothing was written")
