@@ -1,5 +1,6 @@
 """Time as svcctl stores and reads it: UTC, ISO 8601 text, whole seconds; durations like `30d`."""
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,12 @@ def now() -> datetime:
 
 def stamp(moment: datetime | None = None) -> str:
     """`2026-11-22T20:40:22Z`; sorts as text the way it sorts as time."""
-    return (moment or now()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _stamp(int((moment or now()).timestamp()))
+
+
+@functools.lru_cache(maxsize=64)
+def _stamp(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_stamp(text: str) -> datetime:

@@ -36,9 +36,7 @@ NOTHING: Mapping[str, Any] = _Nothing()
 
 def to_json(value: Any) -> str:
     """Canonical JSON: equal values give equal text. Sets become sorted lists."""
-    return json.dumps(
-        value, default=_plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")
-    )
+    return _encoder.encode(value)
 
 
 def _plain(value: Any) -> Any:
@@ -47,6 +45,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+_encoder = json.JSONEncoder(
+    default=_plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")
+)
 
 
 class Verb(StrEnum):

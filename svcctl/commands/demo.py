@@ -59,8 +59,8 @@ def demo(
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="svcctl-demo-") as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix="svcctl-demo-") as name:
+            yield Path(name)
         return
     folder = keep.absolute()
     try:
@@ -115,9 +115,9 @@ class Tour:
         self._svcctl("plan")
         self._tell("Now for real. Everybody with access gets an account, groups and a nickname.")
         self._svcctl("sync", "--all")
-        self._tell("Ada wants to log in to the wiki. A new password is shown once and kept nowhere.")
+        self._tell("Ada is to log in to the wiki. A new password is shown once, and kept nowhere.")
         self._svcctl("accounts", "reset-password", "ada", "--service", "wiki")
-        self._tell("sync again: there is nothing to do, and nothing is said. That is the line for cron.")
+        self._tell("sync again: nothing to do, and nothing is said. This is the command for cron.")
         self._svcctl("sync", "--all")
 
     def _people_change(self) -> None:
@@ -133,7 +133,7 @@ class Tour:
         self._svcctl("directory", "pull")
         self._tell("What that means for accounts, each with its reason:")
         self._svcctl("plan")
-        self._tell("`validate` takes access away from those who may no longer have it, and no more.")
+        self._tell("`validate` takes access away from those who may no longer have it.")
         self._svcctl("validate", "--all")
         self._tell("`sync` does the rest: the new account, the groups, the nickname.")
         self._svcctl("sync", "--all")
@@ -216,9 +216,13 @@ class Tour:
         output = io.StringIO()
         argv, sys.argv = sys.argv, ["svcctl", *words]
         try:
-            with chdir(self.folder), _own_environment():
-                with redirect_stdout(output), redirect_stderr(output):
-                    runpy.run_module("svcctl", run_name="__main__")
+            with (
+                chdir(self.folder),
+                _own_environment(),
+                redirect_stdout(output),
+                redirect_stderr(output),
+            ):
+                runpy.run_module("svcctl", run_name="__main__")
         except SystemExit as done:
             return int(done.code or 0), output.getvalue()
         finally:

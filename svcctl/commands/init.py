@@ -50,11 +50,11 @@ def init(
     A file that is there already is never replaced. With --cron or --systemd a configuration that
     exists is left as it is.
     """
-    config = Path(os.path.abspath(path or ctx.obj.config or "svcctl.toml"))
+    config = (path or ctx.obj.config or Path("svcctl.toml")).absolute()
     texts = {} if (cron or systemd) and config.exists() else _configuration(config, sample=sample)
     units = _units(config) if systemd else {}
     if systemd and str(systemd) != "-":
-        texts |= {Path(os.path.abspath(systemd)) / name: text for name, text in units.items()}
+        texts |= {systemd.absolute() / name: text for name, text in units.items()}
         units = {}
     _refuse_existing(texts)
     _create(texts, dry_run=dry_run)
@@ -119,7 +119,7 @@ def _create(texts: Mapping[Path, str], *, dry_run: bool) -> None:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with open(descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             raise StoreError(

@@ -3,6 +3,7 @@
 import queue
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from svcctl.runs.lane import PATIENCE, Kind, Lane, Result, Stop
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store import runs as run_rows
-from svcctl.store.database import Database
+from svcctl.store.database import Connection, Database
 
 GROUP = 256
 """At most so many results share a commit."""
@@ -81,26 +82,13 @@ class Writer:
         self.at = at
         self.progress = progress
         self.tally = Tally()
+        self._transaction: Callable[[], AbstractContextManager[Connection]] = database.write
 
     def run(self) -> Tally:
         """Apply everything, or as much as `stop` allows. Raises StoreError."""
         try:
-            for lane in self.lanes:
-                lane.start()
-            in_flight = self._hand_out(
-                [(lane, None) for lane in self.lanes for _ in range(lane.width)], []
-            )
-            farewell: float | None = None
-            while in_flight:
-                batch = self._collect()
-                if not batch:
-                    if self.stop.asked():
-                        farewell = farewell or time.monotonic() + GOODBYE
-                        if time.monotonic() > farewell:
-                            break
-                    continue
-                in_flight -= len(batch)
-                in_flight += self._hand_out([(result.lane, result) for result in batch], batch)
+            with self.database.writer() as self._transaction:
+                self._work()
         except BaseException:
             self.stop.now(ExitCode.DATABASE)
             raise
@@ -113,6 +101,24 @@ class Writer:
             if lane.gave_up is not None:
                 self.tally.gave_up[lane.service] = lane.gave_up
         return self.tally
+
+    def _work(self) -> None:
+        for lane in self.lanes:
+            lane.start()
+        in_flight = self._hand_out(
+            [(lane, None) for lane in self.lanes for _ in range(lane.width)], []
+        )
+        farewell: float | None = None
+        while in_flight:
+            batch = self._collect()
+            if not batch:
+                if self.stop.asked():
+                    farewell = farewell or time.monotonic() + GOODBYE
+                    if time.monotonic() > farewell:
+                        break
+                continue
+            in_flight -= len(batch)
+            in_flight += self._hand_out([(result.lane, result) for result in batch], batch)
 
     def _collect(self) -> list[Result]:
         try:
@@ -137,7 +143,7 @@ class Writer:
                 next_up.append((lane, *work))
         claims = [(step.id, step.looked) for _, _, step in next_up]
         if ledger or claims:
-            with self.database.write() as connection:
+            with self._transaction() as connection:
                 operation_rows.settle(connection, ledger.operations)
                 account_rows.write(connection, ledger.accounts)
                 run_rows.notify(connection, ledger.notifications)
@@ -208,7 +214,11 @@ class Writer:
                 note=result.outcome.note,
             )
         )
-        ledger.accounts.append(account_rows.written(job.account, job.name_key))
+        ledger.accounts.append(
+            account_rows.content(job.account)
+            if operation.verb in (Verb.CHANGE_GROUPS, Verb.SET_NICKNAME)
+            else account_rows.written(job.account, job.name_key)
+        )
         if step.operation.notify:
             ledger.notifications.append(_farewell(result, step))
         if result.password is not None:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, func, insert, select, update
 
 from svcctl.clock import stamp
 from svcctl.model import NOTHING, Account, AccountStatus, to_json
-from svcctl.store.chunks import chunks
+from svcctl.store.chunks import chunks, update_each
 from svcctl.store.tables import accounts, users
 
 COLUMNS = (
@@ -133,50 +133,51 @@ def reserve(connection: Connection, pairs: Iterable[tuple[str, int]]) -> dict[tu
     return ids_of(connection, ((row["service"], row["user_id"]) for row in rows))  # type: ignore[misc]
 
 
-_WRITE = (
-    update(accounts)
-    .where(accounts.c.id == bindparam("b_id"))
-    .values(
-        {
-            column: bindparam(f"b_{column}")
-            for column in (
-                "status",
-                "uid",
-                "name",
-                "name_key",
-                "groups",
-                "nickname",
-                "data",
-                "disabled_at",
-                "pin",
-                "updated_at",
-            )
-        }
+def _writing(*columns: str) -> Update:
+    return (
+        update(accounts)
+        .where(accounts.c.id == bindparam("b_id"))
+        .values({column: bindparam(f"b_{column}") for column in columns})
     )
-)
 
 
-def written(account: Account, name_key: str) -> dict[str, Any]:
-    """The parameters of `write` for one account."""
+_CONTENT = ("groups", "nickname", "pin", "updated_at")
+_STANDING = ("status", "uid", "name", "name_key", "data", "disabled_at")
+_WRITE_CONTENT = _writing(*_CONTENT)
+_WRITE_ALL = _writing(*_CONTENT, *_STANDING)
+
+
+def content(account: Account) -> dict[str, Any]:
+    """The parameters of `write` for an account of which only groups, nickname or pin changed.
+
+    Writing the rest as well would cost an entry in each index.
+    """
     return {
         "b_id": account.id,
-        "b_status": account.status.value,
-        "b_uid": account.uid,
-        "b_name": account.name,
-        "b_name_key": name_key,
         "b_groups": to_json(account.groups),
         "b_nickname": account.nickname,
-        "b_data": to_json(account.data) if account.data else "{}",
-        "b_disabled_at": account.disabled_at,
         "b_pin": account.pin,
         "b_updated_at": stamp(),
     }
 
 
+def written(account: Account, name_key: str) -> dict[str, Any]:
+    """The parameters of `write` for a whole account."""
+    return {
+        **content(account),
+        "b_status": account.status.value,
+        "b_uid": account.uid,
+        "b_name": account.name,
+        "b_name_key": name_key,
+        "b_data": to_json(account.data) if account.data else "{}",
+        "b_disabled_at": account.disabled_at,
+    }
+
+
 def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Write whole accounts; `rows` come from `written`."""
-    if rows:
-        connection.execute(_WRITE, rows)
+    """Write accounts; `rows` come from `written` and `content`."""
+    update_each(connection, _WRITE_ALL, [row for row in rows if "b_status" in row])
+    update_each(connection, _WRITE_CONTENT, [row for row in rows if "b_status" not in row])
 
 
 _OBSERVE = (
@@ -193,8 +194,7 @@ def observe(connection: Connection, groups: Mapping[int, frozenset[str]]) -> Non
         {"b_id": id_, "b_groups": to_json(names), "b_updated_at": moment}
         for id_, names in groups.items()
     ]
-    if rows:
-        connection.execute(_OBSERVE, rows)
+    update_each(connection, _OBSERVE, rows)
 
 
 def population(connection: Connection, service: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,21 @@ class Database:
                 yield connection
                 if not keep:
                     transaction.rollback()
+
+    @contextmanager
+    def writer(self) -> Iterator[Callable[[], AbstractContextManager[Connection]]]:
+        """Many small transactions, one after the other, on one connection."""
+        with self._errors(), self.engine.connect() as connection:
+            connection.execution_options(svcctl_immediate=True)
+            if self.sqlite:
+                pragma(connection, "synchronous=NORMAL")
+
+            @contextmanager
+            def transaction() -> Iterator[Connection]:
+                with connection.begin():
+                    yield connection
+
+            yield transaction
 
     @contextmanager
     def rebuild(self) -> Iterator[Connection]:

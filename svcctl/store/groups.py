@@ -47,7 +47,7 @@ def names_like(connection: Connection, start: str, *, limit: int) -> list[tuple[
         .order_by(groups.c.name)
         .limit(limit)
     )
-    return [(name, origin) for name, origin in connection.execute(statement).tuples()]
+    return [(name, origin) for name, origin in connection.execute(statement)]
 
 
 def members(connection: Connection, group_id: int) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def _ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
         for part in chunks(names)
         for id_, name in connection.execute(
             select(groups.c.id, groups.c.name).where(groups.c.name.in_(part))
-        ).tuples()
+        )
     }
 
 
@@ -148,9 +148,7 @@ def _standing(
     return {
         user_id: present
         for part in chunks(row.id for row in people)
-        for user_id, present in connection.execute(
-            statement.where(memberships.c.user_id.in_(part))
-        ).tuples()
+        for user_id, present in connection.execute(statement.where(memberships.c.user_id.in_(part)))
     }
 
 

@@ -4,11 +4,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Update,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from svcctl.clock import stamp
 from svcctl.model import OPEN, OperationStatus, Verb, to_json
-from svcctl.store.chunks import chunks
+from svcctl.store.chunks import chunks, update_each
 from svcctl.store.tables import accounts, operations, runs, users
 
 _OPEN = sorted(status.value for status in OPEN)
@@ -112,7 +122,7 @@ _CLAIM = (
     update(operations)
     .where(operations.c.id == bindparam("b_id"))
     .values(
-        status=OperationStatus.RUNNING.value,
+        status=literal_column(f"'{OperationStatus.RUNNING.value}'"),
         started_at=bindparam("b_started_at"),
         looked=bindparam("b_looked"),
     )
@@ -136,18 +146,13 @@ def claim(connection: Connection, ids: Iterable[tuple[int, bool]]) -> None:
     """Mark as running before the first call; the flag says that a look proved the name free."""
     moment = stamp()
     rows = [{"b_id": id_, "b_started_at": moment, "b_looked": looked} for id_, looked in ids]
-    if rows:
-        connection.execute(_CLAIM, rows)
+    update_each(connection, _CLAIM, rows)
 
 
 def settle(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Write how operations ended; `rows` come from `ended` and `done`."""
-    effective = [row for row in rows if "b_after" in row]
-    if effective:
-        connection.execute(_END_DONE, effective)
-    others = [row for row in rows if "b_after" not in row]
-    if others:
-        connection.execute(_END, others)
+    update_each(connection, _END_DONE, [row for row in rows if "b_after" in row])
+    update_each(connection, _END, [row for row in rows if "b_after" not in row])
 
 
 def ended(

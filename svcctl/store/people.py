@@ -48,7 +48,7 @@ def ids_of(connection: Connection, usernames: Iterable[str]) -> list[int]:
         for part in chunks(names)
         for id_, username in connection.execute(
             select(users.c.id, users.c.username).where(users.c.username.in_(part))
-        ).tuples()
+        )
     }
     for name in names:
         if name not in found:
@@ -73,7 +73,7 @@ def names_of(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
         for part in chunks(ids)
         for id_, username in connection.execute(
             select(users.c.id, users.c.username).where(users.c.id.in_(part))
-        ).tuples()
+        )
     }
 
 
@@ -85,7 +85,7 @@ def names_like(connection: Connection, start: str, *, limit: int) -> list[tuple[
         .order_by(users.c.username)
         .limit(limit)
     )
-    return [(name, state) for name, state in connection.execute(statement).tuples()]
+    return [(name, state) for name, state in connection.execute(statement)]
 
 
 def _close_to(connection: Connection, username: str) -> str:

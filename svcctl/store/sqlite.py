@@ -101,7 +101,11 @@ def _require_log(dbapi: sqlite3.Connection, path: Path) -> None:
 
 
 def pragma(connection: Connection, setting: str) -> None:
-    """Set it outside of a transaction, where alone SQLite heeds it."""
+    """Set it outside of a transaction, where alone SQLite heeds it; once as long as it lasts."""
+    name, _, value = setting.partition("=")
+    if connection.info.get(name) == value:
+        return
+    connection.info[name] = value
     with closing(connection.connection.cursor()) as cursor:
         cursor.execute(f"PRAGMA {setting}")
 

@@ -35,8 +35,7 @@ def stored_rules(connection: Connection) -> tuple[tuple[str, StateRule], ...]:
     """The rules that users were last sorted by; empty before the first time."""
     statement = select(states.c.name, states.c.rule).order_by(states.c.priority.desc())
     return tuple(
-        (name, StateRule.model_validate_json(rule))
-        for name, rule in connection.execute(statement).tuples()
+        (name, StateRule.model_validate_json(rule)) for name, rule in connection.execute(statement)
     )
 
 
@@ -59,7 +58,7 @@ def count_states(connection: Connection) -> dict[str, int]:
         .where(users.c.removed_at.is_(None))
         .group_by(users.c.state)
     )
-    return dict(connection.execute(statement).tuples().all())
+    return dict(connection.execute(statement).all())
 
 
 def refresh_states(
@@ -149,7 +148,7 @@ def _page(
             .join(groups, groups.c.id == memberships.c.group_id)
             .where(whose, memberships.c.present, groups.c.name.in_(sorted(named)))
         )
-        for user_id, name in connection.execute(members).tuples().all():
+        for user_id, name in connection.execute(members).all():
             held.setdefault(user_id, set()).add(name)
     decided_by_attributes = any(rule.attributes for _, rule in rules)
     columns: tuple[Any, ...] = (users.c.id, users.c.username, users.c.active, users.c.state)

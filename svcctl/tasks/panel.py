@@ -1,17 +1,19 @@
 """The services page of a user: what each hook shows, filled with the accounts of the store."""
 
 from collections.abc import Mapping
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING
 
 from svcctl.errors import HookError
 from svcctl.hooks.contract import ServiceHook
 from svcctl.model import ServiceRow, User
 from svcctl.store import accounts as account_rows
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 def rows(
-    connection: Connection, user: User, hooks: Mapping[str, ServiceHook]
+    connection: "Connection", user: User, hooks: Mapping[str, ServiceHook]
 ) -> tuple[dict[str, ServiceRow], dict[str, HookError]]:
     """The rows by service, and the errors of hooks that could not show theirs.
 

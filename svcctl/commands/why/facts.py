@@ -1,11 +1,12 @@
 """Everything that decides about one user's account on one service: the answer of `svcctl why`."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from svcctl.commands.session import Session
 from svcctl.errors import SvcctlError, UsageError
+from svcctl.model import OperationStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -44,7 +45,7 @@ def facts(session: Session, username: str, service: str) -> dict[str, Any]:
             "protected": username in session.settings.protected | hook.config.protected,
             "paused": pause and {key: pause[key] for key in ("since", "actor", "reason")},
             "open": [_operation(operation) for operation in opened],
-            **_next(session, hooks, connection, user),
+            **_next(session, hooks, connection, user, opened),
         }
 
 
@@ -167,9 +168,13 @@ def _operation(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _next(
-    session: Session, hooks: "Hooks", connection: "Connection", user: "User"
+    session: Session,
+    hooks: "Hooks",
+    connection: "Connection",
+    user: "User",
+    opened: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What sync would do about this account now, and what would keep it from doing more."""
+    """What a sync of this user would do about the account, and what keeps it from doing more."""
     from svcctl.runs.engine import Options, Site, run
     from svcctl.store.census import Selection
     from svcctl.tasks.task import SYNC
@@ -190,9 +195,14 @@ def _next(
     notes = [note.message for note in report.plan.notes if note.username == user.username]
     notes.extend(because for verdict, because in told if verdict is not None)
     notes.extend(f"{verb} of an interrupted run: {text}" for _, verb, text in report.verified)
+    rows = list(report.rows())
+    held = {row["verb"] for row in opened if row["status"] == OperationStatus.HELD}
+    if any(row["operation"] in held and row["status"] == "planned" for row in rows):
+        # The limits of this one user's plan are not those of everybody's.
+        notes.append("held before: a sync of everybody may hold it again; see: svcctl holds list")
     keys = ("operation", "args", "status", "reason", "before", "after")
     return {
-        "next": [{key: row[key] for key in keys} for row in report.rows()],
+        "next": [{key: row[key] for key in keys} for row in rows],
         "notes": notes,
         "problems": [
             _problem(problem.message, problem.hint)

@@ -21,7 +21,7 @@ def sentences(known: Mapping[str, Any]) -> Iterator[str]:
     if pause := known["paused"]:
         because = f": {pause['reason']}" if pause["reason"] else ""
         yield f"{service} is paused since {pause['since']} by {pause['actor']}{because}"
-    yield from _about_next(service, known)
+    yield from _about_next(user, service, known)
 
 
 def _about_person(user: str, person: Mapping[str, Any]) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _about_open(operation: Mapping[str, Any]) -> str:
     return f"{what}: {operation['error'] or operation['reason']}"
 
 
-def _about_next(service: str, known: Mapping[str, Any]) -> Iterator[str]:
+def _about_next(user: str, service: str, known: Mapping[str, Any]) -> Iterator[str]:
     for note in known["notes"]:
         yield f"note: {note}"
     for problem in known["problems"]:
@@ -101,15 +101,15 @@ def _about_next(service: str, known: Mapping[str, Any]) -> Iterator[str]:
     for row in known["next"]:
         changed = f" {change(row)}" if change(row) else ""
         held = " (held)" if row["status"] == "held" else ""
-        yield f"sync would now {row['operation']}{changed}{held}: {row['reason']}"
+        yield f"sync {user} would now {row['operation']}{changed}{held}: {row['reason']}"
     if known["next"]:
         return
     account = known["account"]
     absent = account is None or account["status"] == "absent"
     if known["paused"]:
-        yield f"sync would do nothing until: svcctl services resume {service}"
+        yield f"sync {user} would do nothing until: svcctl services resume {service}"
     elif absent and known["allowed"] and known["create"] == "manual":
-        command = f"svcctl accounts create {known['user']} --service {service}"
-        yield f'sync would do nothing: create = "manual"; to create it: {command}'
+        command = f"svcctl accounts create {user} --service {service}"
+        yield f'sync {user} would do nothing: create = "manual"; to create it: {command}'
     else:
-        yield "sync would do nothing now"
+        yield f"sync {user} would do nothing now"

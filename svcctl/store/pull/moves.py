@@ -74,7 +74,7 @@ class Moves:
             )
             .group_by(memberships.c.user_id)
         )
-        return dict(self._work.connection.execute(statement).tuples().all())
+        return dict(self._work.connection.execute(statement).all())
 
     def _of_others(self, user_ids: Iterable[int]) -> set[tuple[int, int]]:
         """What operators said of these users, yes or no, and what other sources did."""
@@ -82,7 +82,7 @@ class Moves:
             memberships.c.user_id.in_(list(user_ids)),
             memberships.c.origin != self._work.source,
         )
-        return set(self._work.connection.execute(statement).tuples().all())
+        return set(self._work.connection.execute(statement).all())
 
     def _write(
         self,

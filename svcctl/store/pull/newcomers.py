@@ -84,7 +84,7 @@ class Newcomers:
             users.c.source == work.source,
             users.c.source_id.in_([person.source_id for person in people]),
         )
-        ids = {source_id: id_ for id_, source_id in work.connection.execute(added).tuples().all()}
+        ids = {source_id: id_ for id_, source_id in work.connection.execute(added).all()}
         self._moves.enter((ids[person.source_id], person) for person in people)
         work.diff.newly(ids.values())
         for person in people:
