@@ -26,11 +26,9 @@ def run(folder: Path) -> list[Row]:
         def bare() -> float:
             start = time.perf_counter()
             for user, account in pairs:
-                allowed = hook.service_active_for_user(user)
-                groups = hook.groups_for(user) if allowed else frozenset()
-                nickname = hook.nickname_for(user)
-                if groups != account.groups or nickname != account.nickname:
-                    raise AssertionError(user)
+                hook._accounts[user.id] = account  # noqa: SLF001
+                for operation in SYNC.decide(hook, user):
+                    raise AssertionError(operation)
             return time.perf_counter() - start
 
         def planner() -> float:

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from svcctl.clock import stamp
 from svcctl.errors import StoreError
 
-DIRECTORY = "directory"
-"""The lock of whoever changes the directory: pulls."""
+DIRECTORY = "@directory"
+"""The lock of whoever changes the directory: pulls. No service can have this name."""
 
 _POLL_SECONDS = 0.1
 

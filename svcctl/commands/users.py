@@ -294,15 +294,16 @@ def forget(
 
 def _attributes(settings: "Settings", values: list[str]) -> dict[str, Any]:
     """`KEY=VALUE` and `KEY:=JSON` as attributes. Raises UsageError."""
+    from svcctl.tasks.edits import check_attributes
+
     found: dict[str, Any] = {}
     for text in values:
         key, separator, value = text.partition("=")
         if not separator:
             raise UsageError(f"not KEY=VALUE: {text}", hint="write it like mail=ada@example.org")
         found[key.removesuffix(":")] = _json(key, value) if key.endswith(":") else value
+    check_attributes(settings, found)
     for key, value in found.items():
-        for problem in settings.check_attributes(key, [key]):
-            raise UsageError(problem.message, hint=problem.remedy)
         if value is None or "\0" in str(value):
             raise UsageError(f"{key}: not a value", hint=f"to take it away: --unset {key}")
     return found

@@ -1,6 +1,6 @@
 """The journal: what was decided becomes rows, in one durable transaction, before it is done."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from svcctl.model import Account, Operation, OperationStatus, to_json
 from svcctl.runs.plan import Plan, PlannedAccount, changes
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store.chunks import chunks
 from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
 
@@ -67,82 +68,25 @@ def write(
     operator asked for these users, so the back-off of earlier failures does not count. The caller
     owns the transaction.
     """
-    journal = Journal(run_id)
     account_rows.observe(connection, plan.observed)
     ids = _reserve(connection, plan)
-    earlier = {
-        (row.account_id, row.verb): row
-        for row in unfinished
-        if row.service in plan.evaluated and row.status is not OperationStatus.UNKNOWN
-    }
+    earlier = _Earlier(unfinished, plan, force=force)
+    journal = Journal(run_id)
     kept: set[int] = set()
-    rows: list[dict[str, Any]] = []
-    waiting: list[tuple[Job, int, int]] = []
-    moment = stamp()
+    fresh: list[tuple[PlannedAccount, int, int]] = []
     for planned in plan.accounts:
         if planned.verdict == "skipped":
             continue
-        account = planned.account
-        account_id = account.id or ids[account.service, account.user_id]
-        first = planned.operations[0]
-        before = earlier.get((account_id, first.verb))
-        same = before is not None and before.args == to_json(first.args)
-        if before is not None and same and _both_held(before, planned):
-            kept.update(
-                row.id
-                for row in earlier.values()
-                if row.account_id == account_id and row.status is OperationStatus.HELD
-            )
+        account_id = planned.account.id or ids[planned.account.service, planned.account.user_id]
+        before = earlier.same(planned, account_id)
+        if before is not None and _both_held(before, planned):
+            kept.update(earlier.held(account_id))
             journal.held.append((planned, before.id))
-            continue
-        attempts = 0
-        if before is not None and same and before.next_attempt_at is not None:
-            if before.next_attempt_at > moment and not force:
-                kept.add(before.id)
-                journal.deferred.append((planned, before.next_attempt_at))
-                continue
-            attempts = before.attempts
-        start = len(rows)
-        for seq, (operation, old, new) in enumerate(changes(planned, plan.at)):
-            rows.append(
-                {
-                    "run_id": run_id,
-                    "service": account.service,
-                    "user_id": account.user_id,
-                    "account_id": account_id,
-                    "seq": seq,
-                    "verb": operation.verb.value,
-                    "args": to_json(operation.args),
-                    "before": to_json(old),
-                    "after": to_json(new),
-                    "reason": operation.reason,
-                    "actor": actor,
-                    "removal": planned.removal and planned.counted,
-                    "notify": operation.notify,
-                    "looked": False,
-                    "status": "held" if planned.verdict == "held" else "pending",
-                    "attempts": attempts,
-                }
-            )
-        job = Job(
-            account if account.id else replace(account, id=account_id),
-            planned.username,
-            [
-                Step(0, operation, attempts if i == 0 else 0)
-                for i, operation in enumerate(planned.operations)
-            ],
-            "",
-            planned.pin,
-        )
-        if planned.verdict == "held":
-            journal.held.append((planned, start))
-            waiting.append((job, start, -len(journal.held)))
+        elif before is not None and earlier.too_soon(before):
+            kept.add(before.id)
+            journal.deferred.append((planned, before.next_attempt_at or ""))
         else:
-            rule = hooks[account.service].username_rule
-            name = first.args.get("name", account.name)
-            job.name_key = rule.key(name) if name else ""
-            journal.jobs.setdefault(account.service, []).append(job)
-            waiting.append((job, start, 0))
+            fresh.append((planned, account_id, before.attempts if before else 0))
     operation_rows.supersede(
         connection,
         (
@@ -153,16 +97,87 @@ def write(
             and (only is None or row.account_id in only)
         ),
     )
-    new_ids = operation_rows.journal(connection, rows)
-    for job, start, held in waiting:
-        for offset, step in enumerate(job.steps):
-            step.id = new_ids[start + offset]
-        if held:
-            index = -held - 1
-            journal.held[index] = (journal.held[index][0], new_ids[start])
+    for part in chunks(fresh, 1000):
+        rows = [
+            row
+            for planned, account_id, attempts in part
+            for row in _rows(planned, account_id, attempts, plan.at, run_id, actor)
+        ]
+        new_ids = iter(operation_rows.journal(connection, rows))
+        for planned, account_id, attempts in part:
+            steps = [Step(next(new_ids), operation) for operation in planned.operations]
+            steps[0].attempts = attempts
+            if planned.verdict == "held":
+                journal.held.append((planned, steps[0].id))
+            else:
+                job = _job(planned, account_id, steps, hooks[planned.account.service])
+                journal.jobs.setdefault(planned.account.service, []).append(job)
     for jobs in journal.jobs.values():
         jobs.sort(key=lambda job: job.rank)
     return journal
+
+
+class _Earlier:
+    """What earlier runs left about the accounts that this plan decided anew."""
+
+    def __init__(self, unfinished: list[Recorded], plan: Plan, *, force: bool) -> None:
+        self._rows: dict[int, dict[str, Recorded]] = {}
+        self._force = force
+        self._now = stamp()
+        for row in unfinished:
+            if row.service in plan.evaluated and row.status is not OperationStatus.UNKNOWN:
+                self._rows.setdefault(row.account_id, {})[row.verb] = row
+
+    def same(self, planned: PlannedAccount, account_id: int) -> Recorded | None:
+        """The earlier operation that is what this plan begins with, if there is one."""
+        first = planned.operations[0]
+        row = self._rows.get(account_id, {}).get(first.verb)
+        return row if row is not None and row.args == to_json(first.args) else None
+
+    def held(self, account_id: int) -> list[int]:
+        rows = self._rows.get(account_id, {}).values()
+        return [row.id for row in rows if row.status is OperationStatus.HELD]
+
+    def too_soon(self, row: Recorded) -> bool:
+        return (
+            not self._force and row.next_attempt_at is not None and row.next_attempt_at > self._now
+        )
+
+
+def _rows(
+    planned: PlannedAccount, account_id: int, attempts: int, at: str, run_id: int, actor: str
+) -> Iterator[dict[str, Any]]:
+    for seq, (operation, old, new) in enumerate(changes(planned, at)):
+        yield {
+            "run_id": run_id,
+            "service": planned.account.service,
+            "user_id": planned.account.user_id,
+            "account_id": account_id,
+            "seq": seq,
+            "verb": operation.verb.value,
+            "args": to_json(operation.args),
+            "before": to_json(old),
+            "after": to_json(new),
+            "reason": operation.reason,
+            "actor": actor,
+            "removal": planned.removal and planned.counted,
+            "notify": operation.notify,
+            "looked": False,
+            "status": "held" if planned.verdict == "held" else "pending",
+            "attempts": attempts if seq == 0 else 0,
+        }
+
+
+def _job(planned: PlannedAccount, account_id: int, steps: list[Step], hook: ServiceHook) -> Job:
+    account = planned.account
+    name = steps[0].operation.args.get("name", account.name)
+    return Job(
+        account if account.id else replace(account, id=account_id),
+        planned.username,
+        steps,
+        hook.username_rule.key(name) if name else "",
+        planned.pin,
+    )
 
 
 def _reserve(connection: Connection, plan: Plan) -> dict[tuple[str, int], int]:

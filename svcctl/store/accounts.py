@@ -204,9 +204,7 @@ def population(connection: Connection, service: str) -> tuple[int, int]:
             select(accounts.c.status, func.count())
             .where(accounts.c.service == service)
             .group_by(accounts.c.status)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     active = counted.get(AccountStatus.ACTIVE.value, 0)
     return active, active + counted.get(AccountStatus.DISABLED.value, 0)
@@ -219,9 +217,7 @@ def services(connection: Connection) -> dict[str, int]:
             select(accounts.c.service, func.count())
             .where(accounts.c.status != AccountStatus.ABSENT.value)
             .group_by(accounts.c.service)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
 
 

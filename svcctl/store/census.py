@@ -1,7 +1,8 @@
 """Users with their groups and accounts, streamed as columns: what every decision looks at."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ def resolve(
     overrides = states or {}
     return frozenset(
         id_
-        for id_, state in connection.execute(statement).tuples().all()
+        for id_, state in connection.execute(statement).all()
         if (selection.user_ids is None or id_ in selection.user_ids)
         and (selection.state is None or overrides.get(id_, state) == selection.state)
     )
@@ -63,25 +64,27 @@ def _in_groups(names: Sequence[str]) -> ColumnElement[bool]:
     )
 
 
-def _by_user(connection: Connection, statement: Select[Any]) -> Iterator[tuple[int, list[Any]]]:
+def _by_user(
+    connection: Connection, statement: Select[Any]
+) -> Generator[tuple[int, list[Any]], None, None]:
     """Rows ordered by user, as (user id, the user's rows)."""
-    result = connection.execute(statement.execution_options(yield_per=_FETCH))
     current: list[Any] = []
     owner = -1
-    for part in result.partitions():
-        for row in part:
-            if row[0] != owner:
-                if current:
-                    yield owner, current
-                owner = row[0]
-                current = []
-            current.append(row)
+    with connection.execute(statement.execution_options(yield_per=_FETCH)) as result:
+        for part in result.partitions():
+            for row in part:
+                if row[0] != owner:
+                    if current:
+                        yield owner, current
+                    owner = row[0]
+                    current = []
+                current.append(row)
     if current:
         yield owner, current
 
 
 def group_names(connection: Connection) -> dict[int, str]:
-    return dict(connection.execute(select(groups.c.id, groups.c.name)).tuples().all())
+    return dict(connection.execute(select(groups.c.id, groups.c.name)).all())
 
 
 def stream(
@@ -123,34 +126,37 @@ def stream(
         member = member.where(memberships.c.user_id.in_(chosen))
         account = account.where(accounts.c.user_id.in_(chosen))
     wanted = frozenset(services)
-    members = _by_user(connection, member)
-    records = _by_user(connection, account)
-    holder, held_rows = next(members, _NOBODY)
-    owner, owned_rows = next(records, _NOBODY)
     combinations: dict[tuple[int, ...], frozenset[str]] = {}
-    result = connection.execute(people.execution_options(yield_per=_FETCH))
-    for part in result.partitions():
-        for id_, username, active, state, attributes, superuser in part:
-            while holder < id_:
-                holder, held_rows = next(members, _NOBODY)
-            key = tuple([row[1] for row in held_rows]) if holder == id_ else ()
-            held = combinations.get(key)
-            if held is None:
-                if len(combinations) >= _REMEMBERED:
-                    combinations.clear()
-                held = combinations[key] = frozenset([names[group] for group in key])
-            while owner < id_:
-                owner, owned_rows = next(records, _NOBODY)
-            user = User(
-                id_,
-                username,
-                bool(active),
-                state if states is None else states.get(id_, state),
-                held,
-                NOTHING if attributes == "{}" else json.loads(attributes),
-                bool(superuser),
-            )
-            yield user, [row for row in owned_rows if row[1] in wanted] if owner == id_ else []
+    with (
+        closing(_by_user(connection, member)) as members,
+        closing(_by_user(connection, account)) as records,
+        connection.execute(people.execution_options(yield_per=_FETCH)) as result,
+    ):
+        holder, held_rows = next(members, _NOBODY)
+        owner, owned_rows = next(records, _NOBODY)
+        for part in result.partitions():
+            for id_, username, active, state, attributes, superuser in part:
+                while holder < id_:
+                    holder, held_rows = next(members, _NOBODY)
+                key = tuple([row[1] for row in held_rows]) if holder == id_ else ()
+                held = combinations.get(key)
+                if held is None:
+                    if len(combinations) >= _REMEMBERED:
+                        combinations.clear()
+                    held = combinations[key] = frozenset([names[group] for group in key])
+                while owner < id_:
+                    owner, owned_rows = next(records, _NOBODY)
+                user = User(
+                    id_,
+                    username,
+                    bool(active),
+                    state if states is None else states.get(id_, state),
+                    held,
+                    NOTHING if attributes == "{}" else json.loads(attributes),
+                    bool(superuser),
+                )
+                mine = owned_rows if owner == id_ else ()
+                yield user, [row for row in mine if row[1] in wanted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,9 @@ def pragma(connection: Connection, setting: str) -> None:
     name, _, value = setting.partition("=")
     if connection.info.get(name) == value:
         return
-    connection.info[name] = value
     with closing(connection.connection.cursor()) as cursor:
         cursor.execute(f"PRAGMA {setting}")
+    connection.info[name] = value
 
 
 def last_ids(connection: Connection) -> list[tuple[str, int]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from svcctl.store.database import Connection
 
 from svcctl.config.settings import Settings
 from svcctl.directory.sources import read_source

@@ -48,6 +48,15 @@ def add(
     return _sorted(connection, settings, [Change(id_, username, "added", fields)])
 
 
+def check_attributes(settings: Settings, names: Iterable[str]) -> None:
+    """Raise UsageError for the first of these names that is no attribute of users."""
+    for name in names:
+        for problem in settings.check_attributes(name, [name]):
+            add_it = "add it to directory.attributes"
+            hint = problem.remedy if problem.remedy == add_it else f"{problem.remedy} Or {add_it}"
+            raise UsageError(problem.message, hint=hint)
+
+
 def restore(connection: Connection, settings: Settings, username: str) -> list[Change]:
     """Take back a user whom an operator removed. Raises UsageError for one who was not removed."""
     row = people.find_user(connection, username)
@@ -70,9 +79,7 @@ def change(
     """Set fields of a user, which from then on are the operator's; or give them back (`unset`)."""
     row = people.find_present(connection, username)
     held = {"active", "superuser", *json.loads(row.attributes)}
-    for name in unset:
-        for problem in () if name in held else settings.check_attributes(name, [name]):
-            raise UsageError(problem.message, hint=problem.remedy)
+    check_attributes(settings, [name for name in unset if name not in held])
     fields = people.change_user(
         connection,
         row,

@@ -137,6 +137,18 @@ def test_what_is_gone_is_not_found_and_its_uid_is_never_given_again(sandbox: Bui
     assert service.create_account(new("ada")).uid == "sb-000002"
 
 
+def test_an_account_takes_its_memberships_with_it(sandbox: Build) -> None:
+    service = sandbox()
+    for number in (1, 2):
+        uid = service.create_account(new(f"u{number}", number)).uid
+        service.change_groups(uid, frozenset({"a"}), frozenset())
+    service.delete_account("sb-000001")
+    service.drop("u2")
+    with service._file.transaction() as db:
+        assert db.execute("SELECT count(*) FROM memberships").fetchone() == (0,)
+    assert list(service.list_groups()) == ["a"]
+
+
 def test_a_taken_name_or_external_id_is_a_conflict(sandbox: Build) -> None:
     service = sandbox()
     service.create_account(new("ada", 1))

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,7 +61,8 @@ def _binaries() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    pytest.importorskip("psycopg")
+    if not find_spec("psycopg"):
+        _missing("no psycopg: pip install 'svcctl[postgres]'")
     binaries = _binaries()
     # Not under pytest's own folder: the server's user could not enter it, and its path is too long.
     folder = Path(tempfile.mkdtemp(prefix="svcctl-postgres-"))

@@ -12,6 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from sqlmodel import Field, SQLModel
 
 from svcctl.errors import ExitCode, SchemaError, StoreError, UsageError
 from svcctl.store.backup import backup
@@ -517,3 +518,13 @@ def test_many_findings_of_a_kind_are_not_all_told(database: Database) -> None:
             [{"name": f"{n}"} for n in range(50)],
         )
     assert len(check(database)) == 20
+
+
+def test_another_packages_tables_of_the_same_name_do_not_mix_with_ours() -> None:
+    class Visitor(SQLModel, table=True):
+        __tablename__ = "users"
+        id: int | None = Field(default=None, primary_key=True)
+
+    assert "username" in metadata.tables["users"].c
+    assert list(SQLModel.metadata.tables["users"].c.keys()) == ["id"]
+    SQLModel.metadata.clear()
