@@ -16,10 +16,8 @@ from svcctl.commands.options import (
     UsersArgument,
 )
 from svcctl.commands.output import chosen
-from svcctl.commands.report import render
-from svcctl.commands.running import Asked, execute, select
+from svcctl.commands.running import Asked, execute, finish, select
 from svcctl.commands.session import open_session
-from svcctl.errors import ExitCode, gravest
 
 app = typer.Typer()
 
@@ -57,7 +55,5 @@ def plan(
     )
     with open_session(ctx, read_only=True) as session:
         report = execute(session, SYNC, select(session, asked), asked, "plan")
-        render(report, asked.form, quiet=session.invocation.quiet)
-    pending = ExitCode.PENDING if check and report.changed else ExitCode.OK
-    if code := gravest((report.exit_code, pending)):
-        raise typer.Exit(int(code))
+        report.check = check
+        finish(session, report, asked.form)

@@ -81,6 +81,10 @@ def _summary(report: "Report") -> dict[str, Any]:
             }
             for problem in problems
         ],
+        "notes": [
+            {"service": note.service, "user": note.username, "message": note.message}
+            for note in report.notes
+        ],
         "missing": [
             {"service": service, "user": user, "account": account}
             for service, user, account in report.plan.missing
@@ -125,6 +129,10 @@ def _text(report: "Report", *, quiet: bool) -> None:
         say(f"{problem.service}: {whom}{problem.message}")
         if problem.hint:
             say(f"hint: {problem.hint}")
+    if sys.stderr.isatty() and not quiet:
+        for note in report.notes:
+            whom = f"{note.username}: " if note.username else ""
+            say(f"{note.service}: {whom}{note.message}")
     for service, error in report.gave_up.items():
         say(f"{service}: gave up after repeated failures: {error.message}")
         if error.hint:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from svcctl.config.settings import Settings
-from svcctl.errors import ConfigError, ExitCode, ManagerError, SvcctlError, UsageError
+from svcctl.errors import ExitCode, ManagerError, SvcctlError, UsageError
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.registry import Hooks, build_manager
@@ -112,6 +112,7 @@ class _Run:
         self.hooks: dict[str, ServiceHook] = {}
         self.users: frozenset[int] | None = None
         self.problems: list[Problem] = []
+        self.notes: list[Problem] = []
         self.managers: dict[str, Manager] = {}
         deadline = None
         if options.max_runtime is not None:
@@ -173,6 +174,7 @@ class _Run:
             held = self._guard(connection, plan)
         report = Report(self.options.command or self.task.name, dry_run=True, plan=plan, held=held)
         report.problems = [*self.problems, *verified.problems]
+        report.notes = [*self.notes, *plan.notes]
         report.verified = _told(verified)
         return report
 
@@ -192,6 +194,7 @@ class _Run:
             report = Report(self.options.command or self.task.name, dry_run=False, plan=plan)
             report.held = held
             report.problems = [*self.problems, *verified.problems]
+            report.notes = [*self.notes, *plan.notes]
             report.verified = _told(verified)
             if self.stop.asked():
                 report.stopped = self.stop.code
@@ -228,7 +231,7 @@ class _Run:
     def _leave_out_paused(self, connection: Connection) -> None:
         for name, row in run_rows.paused(connection).items():
             if self.hooks.pop(name, None) is not None:
-                self.problems.append(
+                self.notes.append(
                     Problem(
                         name,
                         f"paused since {row['since']} by {row['actor']}",
@@ -334,10 +337,8 @@ class _Run:
         for service, jobs in journal.jobs.items():
             try:
                 manager = self.manager(service)
-            except (ManagerError, ConfigError) as error:
-                report.problems.append(
-                    Problem(service, error.message, ExitCode.FAILED, hint=error.hint)
-                )
+            except SvcctlError as error:
+                report.problems.append(_unusable(service, error))
                 report.left[service] = len(jobs)
                 continue
             lanes.append(
@@ -382,6 +383,12 @@ def _told(verified: recover.Verified) -> list[tuple[str, str, str]]:
     told = [(row.service, row.verb.value, "had been done") for row, _, _ in verified.done]
     told.extend((row.service, row.verb.value, text) for row, _, text in verified.settled)
     return told
+
+
+def _unusable(service: str, error: SvcctlError) -> Problem:
+    """The service's manager could not be built; the other services go on."""
+    code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
+    return Problem(service, error.message, code, hint=error.hint)
 
 
 @contextmanager

@@ -165,6 +165,7 @@ def _rows(
             "looked": False,
             "status": "held" if planned.verdict == "held" else "pending",
             "attempts": attempts if seq == 0 else 0,
+            "error": planned.because or None,
         }
 
 

@@ -5,11 +5,12 @@ Nothing is written here, to no service and no database. The result is complete b
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from svcctl.clock import stamp
-from svcctl.errors import ExitCode, HookError, ManagerError, SvcctlError
+from svcctl.errors import ExitCode, HookError, Invalid, ManagerError, SvcctlError
 from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.manager import VERBS, Manager, RemoteAccount
 from svcctl.model import Account, Operation, User, Verb, difference, effect, to_json
@@ -142,6 +143,13 @@ def _checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Ope
         )
 
 
+_Want = tuple[bool, str | None, str | None]
+"""Whether the user may have an account, its groups as stored, its nickname.
+
+None: it does not matter, in this task or for this service.
+"""
+
+
 class _Sieve:
     """What the default decisions want of an account, to tell without asking that nothing is to do.
 
@@ -178,11 +186,14 @@ class _Sieve:
             self.hook.nickname_rule,
         )
 
-    def wants(self, user: User) -> tuple[bool, str | None, str | None]:
-        """Whether the user may have an account, its groups as stored, its nickname.
+    def wants(self, user: User) -> _Want | None:
+        """What the user should have; None: a name rule refuses, so the hook has to be asked."""
+        try:
+            return self._want(user)
+        except Invalid:
+            return None
 
-        None: it does not matter, in this task or for this service.
-        """
+    def _want(self, user: User) -> _Want:
         access = self.hook.config.access
         allowed = user.active and (
             user.state in access.states
@@ -213,8 +224,10 @@ class _Sieve:
             self._texts[sources] = text
         return text
 
-    def settled(self, row: Any, want: tuple[bool, str | None, str | None]) -> bool:
+    def settled(self, row: Any, want: _Want | None) -> bool:
         """`row` as in `accounts.COLUMNS`, None where there is none."""
+        if want is None:
+            return False
         allowed, groups, nickname = want
         if row is None or row[3] == "absent":
             return not (self.create and allowed and (row is None or row[10] is None))
@@ -312,15 +325,15 @@ class Planner:
         access = hook.config.access
         removal = hook.removal
         grace_until = None
-        if removal.mode == "delete":
-            grace_until = stamp(hook.now)
-        elif removal.delete_after is not None:
-            grace_until = stamp(hook.now - removal.delete_after)
+        if removal.delete_after is not None:
+            with suppress(OverflowError):  # longer ago than the calendar reaches: for ever
+                grace_until = stamp(hook.now - removal.delete_after)
         ids = validate_candidates(
             self.connection,
             hook.name,
             AccessRule(access.states, access.groups, access.users),
             grace_until=grace_until,
+            graceless=removal.mode == "delete",
         )
         for chunk in chunks(ids, 2000):
             for user, rows in stream(
@@ -336,14 +349,13 @@ class Planner:
         ):
             if count % 5000 == 0:
                 self.progress(count)
-            wants: dict[_Sieve, tuple[bool, str | None, str | None]] = {}
+            wants: dict[_Sieve, _Want | None] = {}
             for row in rows:
                 sieve = sieves[row[1]]
                 if sieve is not None:
-                    want = wants.get(sieve)
-                    if want is None:
-                        want = wants[sieve] = sieve.wants(user)
-                    if sieve.settled(row, want):
+                    if sieve not in wants:
+                        wants[sieve] = sieve.wants(user)
+                    if sieve.settled(row, wants[sieve]):
                         continue
                 self._ask(hooks[row[1]], user, row)
             if ask_absent and len(rows) < len(hooks):
@@ -390,14 +402,15 @@ class Planner:
                     pairs.clear()
             if pairs:
                 self._plan_together(hook, pairs)
-        except ManagerError as error:
+        except SvcctlError as error:
             del self.plan.accounts[planned:]
             self.plan.drop(hook.name)
+            code = ExitCode.INCOMPLETE if isinstance(error, ManagerError) else error.exit_code
             self.plan.problems.append(
                 Problem(
                     hook.name,
                     f"could not be read completely: {error.message}",
-                    ExitCode.INCOMPLETE,
+                    code,
                     hint=error.hint,
                 )
             )

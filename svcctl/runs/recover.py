@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from svcctl.clock import stamp
-from svcctl.errors import ExitCode, ManagerError, NotFound
+from svcctl.errors import ExitCode, ManagerError, NotFound, SvcctlError
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import Manager, RemoteAccount, capabilities
 from svcctl.model import (
@@ -81,13 +81,14 @@ def verify(
             for row in rows:
                 account = verified.accounts.get(row.account_id, accounts[row.account_id])
                 _look(verified, manager, row, account)
-        except ManagerError as error:
+        except SvcctlError as error:
             verified.unsettled.update(row.account_id for row in rows)
+            code = ExitCode.INCOMPLETE if isinstance(error, ManagerError) else error.exit_code
             verified.problems.append(
                 Problem(
                     service,
                     f"what an earlier run left open could not be verified: {error.message}",
-                    ExitCode.INCOMPLETE,
+                    code,
                     hint=error.hint,
                 )
             )

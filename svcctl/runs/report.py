@@ -28,9 +28,12 @@ class Report:
     left: dict[str, int] = field(default_factory=dict)
     gave_up: dict[str, ManagerError] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
     passwords: dict[tuple[str, str], str] = field(default_factory=dict)
     stopped: ExitCode | None = None
     declined: bool = False
+    check: bool = False
+    """Whether changes are an answer of their own (`plan --check`)."""
 
     @property
     def changed(self) -> bool:
@@ -50,6 +53,8 @@ class Report:
             codes.append(ExitCode.FAILED)
         if self.stopped is not None:
             codes.append(self.stopped)
+        if self.check and self.changed:
+            codes.append(ExitCode.PENDING)
         return gravest(codes)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -95,12 +100,13 @@ class Report:
 
 
 def _planned_rows(planned: PlannedAccount, at: str, status: str) -> Iterator[dict[str, Any]]:
+    name = planned.account.name or planned.operations[0].args.get("name", "")
     for operation, before, after in changes(planned, at):
         yield {
             "id": None,
             "service": planned.account.service,
             "user": planned.username,
-            "account": planned.account.name or operation.args.get("name", ""),
+            "account": name,
             "operation": operation.verb.value,
             "args": dict(operation.args),
             "status": status,

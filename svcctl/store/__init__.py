@@ -1,1 +1,1 @@
-"""The database: SQLModel describes it, Core statements do the work. Nobody else knows SQLAlchemy."""
+"""The database: SQLModel describes it, Core statements do the work; nobody else knows either."""

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, not_, or_, select, true
 
 from svcctl.model import NOTHING, AccountStatus, User
 from svcctl.store.accounts import COLUMNS
@@ -180,11 +180,17 @@ def _allowed(rule: AccessRule) -> ColumnElement[bool]:
 
 
 def validate_candidates(
-    connection: Connection, service: str, rule: AccessRule, *, grace_until: str | None
+    connection: Connection,
+    service: str,
+    rule: AccessRule,
+    *,
+    grace_until: str | None,
+    graceless: bool,
 ) -> list[int]:
     """The ids of users whose account the default `validate_user` would change, and no others.
 
     `grace_until`: accounts disabled at or before this moment have had their grace; None: for ever.
+    `graceless`: no disabled account has any, whenever it was disabled.
     """
     allowed = _allowed(rule)
     lost = (
@@ -197,8 +203,10 @@ def validate_candidates(
             not_(allowed),
         )
     )
-    back: ColumnElement[bool] = allowed
-    if grace_until is not None:
+    back = allowed
+    if graceless:
+        back = true()
+    elif grace_until is not None:
         back = or_(back, accounts.c.disabled_at <= grace_until)
     disabled = (
         select(accounts.c.user_id)

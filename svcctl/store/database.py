@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from svcctl.errors import ConfigError, ExitCode, SchemaError, StoreError
@@ -21,6 +21,9 @@ from svcctl.store.sqlite import (
 )
 
 __all__ = ["BUSY_SECONDS", "SCHEMA", "Connection", "Database", "schema_of"]
+
+__all__ = ["BUSY_SECONDS", "SCHEMA", "Connection", "Database", "Row", "schema_of"]
+"""`Connection` and `Row` are what the layers above hand around without knowing SQLAlchemy."""
 
 SCHEMA = "0001"
 """The migration that this code expects; a test keeps it equal to Alembic's head."""

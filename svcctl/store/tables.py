@@ -175,6 +175,7 @@ class OperationRow(Row, table=True):
             postgresql_where=text(_OPEN),
         ),
         Index("operations_account", "account_id", "id"),
+        Index("operations_user", "user_id", "id"),
         Index("operations_run", "run_id", "id"),
         Index(
             "operations_retry",

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from svcctl.store.database import Connection
-
 from svcctl.config.settings import Settings
 from svcctl.directory.sources import read_source
 from svcctl.errors import SourceError
+from svcctl.store.database import Connection
 from svcctl.store.pull import pull
 from svcctl.store.pull.diff import PullDiff
 

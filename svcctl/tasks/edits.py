@@ -5,12 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row
-
 from svcctl.config.settings import Settings
 from svcctl.directory.person import tidy
 from svcctl.errors import UsageError
 from svcctl.store import groups, people
+from svcctl.store.database import Connection, Row
 from svcctl.store.oblivion import forget_user
 from svcctl.store.standing import refresh_states
 

@@ -69,6 +69,7 @@ def test_it_shows_what_sync_would_do_for_everybody_and_writes_nothing(
         "counts": {"chat": {"planned": 2}},
         "held": [],
         "problems": [],
+        "notes": [],
         "missing": [],
         "left": {},
         "verified": [],

@@ -210,7 +210,7 @@ def test_a_held_removal_is_named_and_may_be_held_again(here: Any, svcctl: Any) -
         (4, "disable_account", "held")
     ]
     assert lines(svcctl("why", "ada", "chat"))[-3:] == [
-        "disable_account of run 4 is held: lost access: the user is not active",
+        "disable_account of run 4 is held: 2 of 3 accounts would lose access; 1 allowed",
         "note: held before: a sync of everybody may hold it again; see: svcctl holds list",
         "sync ada would now disable_account: lost access: the user is not active",
     ]

@@ -208,10 +208,14 @@ def test_a_name_that_the_service_refuses_stops_only_its_user(world: Build, comma
     w.people(["late"], "staff")
     w.site.execute("UPDATE users SET attributes = '{\"character_name\":\"Ada\"}' WHERE id = 1")
     w.site.execute("INSERT INTO groups (name) VALUES ('x'), ('pilots')")
-    w.site.execute(
-        "INSERT INTO memberships (user_id, group_id, present) SELECT users.id, groups.id, 1"
-        " WHERE (username = 'short' AND name = 'x') OR (username = 'ada' AND name = 'pilots')"
-    )
+    for user, group in (("short", "x"), ("ada", "pilots")):
+        w.site.execute(
+            "INSERT INTO memberships (user_id, group_id, present)"
+            " SELECT users.id, groups.id, 1 FROM users, groups"
+            " WHERE username = :user AND name = :group",
+            user=user,
+            group=group,
+        )
     code, report = w.run(command, "--all")
     problems = {problem["user"] for problem in report["problems"]}
     done = {(op["user"], op["operation"]) for op in report["operations"]}

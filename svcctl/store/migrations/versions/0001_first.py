@@ -191,6 +191,7 @@ def history() -> None:
         unique=True,
     )
     op.create_index("operations_account", "operations", ["account_id", "id"])
+    op.create_index("operations_user", "operations", ["user_id", "id"])
     op.create_index("operations_run", "operations", ["run_id", "id"])
     partial_index(
         "operations_retry",
