@@ -1,10 +1,10 @@
 """`svcctl users`: the people of the local directory."""
 
-import json as json_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from svcctl.commands.attributes import given_attributes
 from svcctl.commands.changes import SyncOption, confirm, edit, shown
 from svcctl.commands.completion import complete_groups, complete_users
 from svcctl.commands.options import (
@@ -20,9 +20,6 @@ from svcctl.commands.options import (
 from svcctl.commands.output import Table, chosen, emit, plain, say, write, write_json
 from svcctl.commands.session import open_session
 from svcctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from svcctl.config.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The people of the local directory.")
 
@@ -160,7 +157,7 @@ def add(
     if restore and (values or group or superuser):
         raise UsageError("--restore takes no values", hint="restore first, then: svcctl users set")
     with open_session(ctx) as session:
-        attributes = _attributes(session.settings, values or [])
+        attributes = given_attributes(session.settings, values or [])
         edit(
             session,
             lambda connection, settings: (
@@ -212,7 +209,7 @@ def set_(
     if not values and not unset and active is None and superuser is None:
         raise UsageError("nothing to set", hint="give KEY=VALUE, --active, --superuser or --unset")
     with open_session(ctx) as session:
-        attributes = _attributes(session.settings, values or [])
+        attributes = given_attributes(session.settings, values or [])
         if both := sorted({*attributes} & {*(unset or ())}):
             raise UsageError(f"{both[0]} is both set and unset", hint="give one of them")
         edit(
@@ -290,30 +287,3 @@ def forget(
         )
         if source in session.settings.directory.sources:
             say(f"the source {source} may still have {user}: the next pull would add the user anew")
-
-
-def _attributes(settings: "Settings", values: list[str]) -> dict[str, Any]:
-    """`KEY=VALUE` and `KEY:=JSON` as attributes. Raises UsageError."""
-    from svcctl.tasks.edits import check_attributes
-
-    found: dict[str, Any] = {}
-    for text in values:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"not KEY=VALUE: {text}", hint="write it like mail=ada@example.org")
-        found[key.removesuffix(":")] = _json(key, value) if key.endswith(":") else value
-    check_attributes(settings, found)
-    for key, value in found.items():
-        if value is None or "\0" in str(value):
-            raise UsageError(f"{key}: not a value", hint=f"to take it away: --unset {key}")
-    return found
-
-
-def _json(key: str, text: str) -> Any:
-    def refuse(name: str) -> Any:
-        raise ValueError(name)
-
-    try:
-        return json_module.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{key.removesuffix(':')}: not JSON: {text[:80]}") from error

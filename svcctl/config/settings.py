@@ -3,7 +3,6 @@
 Every default and description here is what `config.example.toml` and the documentation show.
 """
 
-import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,7 +62,7 @@ class CsvSource(SourceMapping):
     @classmethod
     def _known(cls, encoding: str) -> str:
         try:
-            codecs.lookup(encoding)
+            "".encode(encoding)
         except (LookupError, ValueError):
             raise ValueError("no such encoding; write it like utf-8 or cp1252") from None
         return encoding

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from svcctl.clock import now, stamp
-from svcctl.errors import Denied, ExitCode, ManagerError, Transient
+from svcctl.errors import Conflict, ExitCode, Invalid, ManagerError, NotFound, RateLimited
 from svcctl.model import (
     Account,
     Operation,
@@ -55,6 +55,18 @@ class Tally:
     left: dict[str, int] = field(default_factory=dict)
     gave_up: dict[str, ManagerError] = field(default_factory=dict)
     passwords: dict[tuple[str, str], str] = field(default_factory=dict)
+    abandoned: int = 0
+    """Calls that were still in flight when the run had waited long enough for them."""
+
+
+_WAITS = (OperationStatus.UNKNOWN, Verb.CREATE)
+"""What is not tried again before a look has settled it."""
+
+
+def _asked_for(error: ManagerError | None) -> timedelta:
+    """The break that the service asked for."""
+    seconds = error.retry_after if isinstance(error, RateLimited) else None
+    return timedelta(seconds=min(seconds or 0, 86400))
 
 
 def back_off(attempts: int) -> timedelta:
@@ -115,6 +127,7 @@ class Writer:
                 if self.stop.asked():
                     farewell = farewell or time.monotonic() + GOODBYE
                     if time.monotonic() > farewell:
+                        self.tally.abandoned = in_flight
                         break
                 continue
             in_flight -= len(batch)
@@ -134,6 +147,7 @@ class Writer:
 
     def _hand_out(self, free: list[tuple[Lane, Result | None]], batch: list[Result]) -> int:
         """Settle the batch and claim what its workers do next, in one commit; then let them go."""
+        self._refuse_taken(batch)
         ledger = _Ledger()
         ended = [self._settle(result, ledger) for result in batch]
         next_up: list[tuple[Lane, Job, Step]] = []
@@ -154,6 +168,23 @@ class Writer:
             self.tally.applied.append(applied)
             self.progress(applied)
         return len(next_up)
+
+    def _refuse_taken(self, batch: list[Result]) -> None:
+        """A create that was answered with an account that is another user's: never taken over."""
+        created: dict[str, dict[str, Result]] = {}
+        for result in batch:
+            if result.kind is Kind.DONE and result.step.operation.verb is Verb.CREATE:
+                uid = result.outcome.uid or ""
+                first = created.setdefault(result.lane.service, {}).setdefault(uid, result)
+                if first is not result or not uid:
+                    _refuse(result, uid)
+        if not created:
+            return
+        with self.database.read() as connection:
+            for service, results in created.items():
+                for uid, account in account_rows.by_uid(connection, service, results).items():
+                    if account.id != results[uid].job.account.id:
+                        _refuse(results[uid], uid)
 
     def _next(self, lane: Lane, result: Result | None) -> tuple[Job, Step] | None:
         if self.stop.asked():
@@ -230,8 +261,9 @@ class Writer:
     ) -> Applied:
         attempts = max(step.attempts, 1)
         again = None
-        if status is OperationStatus.FAILED and step.operation.verb is not Verb.SET_PASSWORD:
-            again = stamp(now() + back_off(attempts))
+        verb = step.operation.verb
+        if verb is not Verb.SET_PASSWORD and (status, verb) != _WAITS:
+            again = stamp(now() + max(back_off(attempts), _asked_for(result.error)))
         error = result.error.message if result.error else None
         ledger.operations.append(
             operation_rows.ended(
@@ -255,13 +287,14 @@ class Writer:
         return _applied(result, step, OperationStatus.SKIPPED, error=error)
 
     def _count_failure(self, result: Result) -> None:
-        lane = result.lane
-        if isinstance(result.error, (Transient, Denied)):
-            lane.in_a_row += 1
-            if lane.in_a_row >= PATIENCE:
-                lane.gave_up = result.error
-        else:
+        lane, error = result.lane, result.error
+        if error is None or isinstance(error, (Conflict, Invalid, NotFound)):
             lane.in_a_row = 0
+            return
+        lane.in_a_row += 1
+        # A break longer than a run waits for ends the lane at once.
+        if isinstance(error, RateLimited) or lane.in_a_row >= PATIENCE:
+            lane.gave_up = error
 
 
 @dataclass(slots=True)
@@ -272,6 +305,14 @@ class _Ledger:
 
     def __bool__(self) -> bool:
         return bool(self.operations or self.accounts)
+
+
+def _refuse(result: Result, uid: str) -> None:
+    result.kind = Kind.FAILED
+    result.error = Conflict(
+        f"the service answered with account {uid!r}, which is not a new one",
+        hint="look at both accounts on the service; link the right one: svcctl accounts link",
+    )
 
 
 def _reopened(step: Step) -> dict[str, Any]:

@@ -286,12 +286,15 @@ class _Run:
     ) -> frozenset[int]:
         settled = {row.id for row, status, _ in verified.settled if status in _SETTLED}
         settled.update(row.id for row, _, _ in verified.done)
-        waiting = {OperationStatus.UNKNOWN}
+        left = [row for row in unfinished if row.id not in settled]
+        waiting = {row.account_id for row in left if row.status is OperationStatus.UNKNOWN}
         if not self.task.decides_access:
-            waiting.add(OperationStatus.HELD)
-        return frozenset(verified.unsettled) | frozenset(
-            row.account_id for row in unfinished if row.status in waiting and row.id not in settled
-        )
+            first: dict[int, operation_rows.Recorded] = {}
+            for row in left:
+                if row.status is OperationStatus.HELD:
+                    first.setdefault(row.account_id, row)
+            waiting.update(id_ for id_, row in first.items() if row.verb not in self.task.decides)
+        return frozenset(verified.unsettled | waiting)
 
     def _guard(self, connection: Connection, plan: Plan) -> list[Any]:
         return guard(
@@ -326,9 +329,11 @@ class _Run:
                 actor=self.options.actor,
                 users=self.users,
                 only=self.options.only,
+                left_alone=self._unsettled(unfinished, verified),
                 force=self.options.force,
             )
-            run_rows.close_unended(connection, verified.unended_runs)
+            died = verified.unended_runs
+            run_rows.close_unended(connection, died - operation_rows.underway(connection, died))
         report.held_accounts = list(journal.held)
         report.deferred = journal.deferred
         self.options.applying(sum(len(job.steps) for jobs in journal.jobs.values() for job in jobs))
@@ -364,6 +369,8 @@ class _Run:
         report.gave_up = tally.gave_up
         report.passwords = tally.passwords
         report.stopped = self.stop.code
+        if tally.abandoned:
+            return
         with database.write() as connection:
             run_rows.end(
                 connection,

@@ -6,7 +6,7 @@ from typing import Any
 
 from svcctl.clock import stamp
 from svcctl.hooks.contract import ServiceHook
-from svcctl.model import Account, Operation, OperationStatus, to_json
+from svcctl.model import OPEN, Account, Operation, OperationStatus, Verb, to_json
 from svcctl.runs.plan import Plan, PlannedAccount, changes
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
@@ -17,12 +17,16 @@ from svcctl.store.operations import Recorded
 
 @dataclass(slots=True)
 class Step:
-    """One operation to apply: its row, and what earlier attempts cost."""
+    """One operation to apply: its row, and what earlier attempts cost.
+
+    looked: a look proved the name free. doubtful: a try got no answer and may have done it.
+    """
 
     id: int
     operation: Operation
     attempts: int = 0
     looked: bool = False
+    doubtful: bool = False
 
 
 @dataclass(slots=True)
@@ -60,13 +64,14 @@ def write(
     actor: str,
     users: frozenset[int] | None,
     only: frozenset[int] | None = None,
+    left_alone: frozenset[int] = frozenset(),
     force: bool,
 ) -> Journal:
     """Reserve accounts, give open operations up for newer ones, insert the new ones.
 
-    users: whom the plan was about, None for everybody; only: which of their accounts. force: an
-    operator asked for these users, so the back-off of earlier failures does not count. The caller
-    owns the transaction.
+    users: whom the plan was about, None for everybody; only: which of their accounts; left_alone:
+    accounts about which nothing could be planned. force: an operator asked for these users, so the
+    back-off of earlier failures does not count. The caller owns the transaction.
     """
     account_rows.observe(connection, plan.observed)
     ids = _reserve(connection, plan)
@@ -87,14 +92,21 @@ def write(
             journal.deferred.append((planned, before.next_attempt_at or ""))
         else:
             fresh.append((planned, account_id, before.attempts if before else 0))
+    anew = {
+        account_id: frozenset(operation.verb for operation in planned.operations)
+        for planned, account_id, _ in fresh
+    }
     operation_rows.supersede(
         connection,
         (
             row.id
             for row in unfinished
             if row.id not in kept
-            and _evaluated(row, plan, users)
-            and (only is None or row.account_id in only)
+            and row.account_id not in left_alone
+            and (
+                _gives_way(row, anew.get(row.account_id))
+                or (_evaluated(row, plan, users) and (only is None or row.account_id in only))
+            )
         ),
     )
     for part in chunks(fresh, 1000):
@@ -194,10 +206,15 @@ def _both_held(before: Recorded, planned: PlannedAccount) -> bool:
     return planned.verdict == "held" and before.status is OperationStatus.HELD
 
 
+def _gives_way(row: Recorded, anew: frozenset[Verb] | None) -> bool:
+    """Whether newer operations on the account, of these verbs, take the place of the row."""
+    return anew is not None and (row.status in OPEN or row.verb in anew)
+
+
 def _evaluated(row: Recorded, plan: Plan, users: frozenset[int] | None) -> bool:
     """Whether this plan decided anew what the row was about."""
     if row.service not in plan.evaluated or row.status is OperationStatus.UNKNOWN:
         return False
     if users is not None and row.user_id not in users:
         return False
-    return plan.task.decides_access or row.verb in plan.task.needs
+    return row.verb in plan.task.decides

@@ -68,7 +68,12 @@ class Pacer:
     """At most `calls` in any window of `per` seconds, and none before `until`; for many threads."""
 
     def __init__(self, rate: RateLimit | None) -> None:
-        self._rate = rate
+        self._calls = 0
+        self._window = 0.0
+        if rate is not None:
+            # Half a call a second is one call in two seconds.
+            self._calls = max(1, int(rate.calls))
+            self._window = rate.per * max(1.0, 1 / rate.calls)
         self._sent: deque[float] = deque()
         self._until = 0.0
         self._lock = threading.Lock()
@@ -91,13 +96,12 @@ class Pacer:
     def _turn(self, moment: float) -> float:
         if moment < self._until:
             return self._until - moment
-        if self._rate is None:
+        if not self._calls:
             return 0
-        window = self._rate.per
-        while self._sent and self._sent[0] <= moment - window:
+        while self._sent and self._sent[0] <= moment - self._window:
             self._sent.popleft()
-        if len(self._sent) >= self._rate.calls:
-            return self._sent[0] + window - moment + 0.001
+        if len(self._sent) >= self._calls:
+            return self._sent[0] + self._window - moment + 0.001
         self._sent.append(moment)
         return 0
 
@@ -192,9 +196,10 @@ class Lane:
         """Send the threads home; one that hangs in a call is left behind."""
         for _ in self._threads:
             self._work.put(None)
+        deadline = time.monotonic() + patience
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(patience)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _labour(self) -> None:
         while (work := self._work.get()) is not None:
@@ -202,56 +207,75 @@ class Lane:
             try:
                 result = self._attempt(job, step)
             except ManagerError as error:
-                result = Result(self, job, step, Kind.FAILED, error=error)
-            except Exception as error:  # noqa: BLE001 - a manager is foreign code
-                result = Result(
-                    self,
-                    job,
-                    step,
-                    Kind.UNKNOWN if step.operation.verb is Verb.CREATE else Kind.FAILED,
-                    error=ManagerError(f"{type(error).__name__}: {error}"),
-                )
+                result = self._failure(job, step, error)
+            except BaseException as error:  # noqa: BLE001 - a manager is foreign code
+                step.attempts += 1
+                result = self._failure(job, step, error)
             self.results.put(result)
+
+    def _failure(self, job: Job, step: Step, error: BaseException) -> Result:
+        """FAILED where it is known that nothing was done; UNKNOWN: the next run looks first."""
+        unknown = step.doubtful
+        if not isinstance(error, ManagerError):
+            unknown = not self._looks_now(step)
+            error = ManagerError(_said(error))
+        if step.operation.verb is Verb.SET_PASSWORD:
+            unknown = False
+        return Result(self, job, step, Kind.UNKNOWN if unknown else Kind.FAILED, error=error)
+
+    def _looks_now(self, step: Step) -> bool:
+        """Whether the step, a create, begins with a look: nothing has been sent yet."""
+        return step.operation.verb is Verb.CREATE and self._look_first and not step.looked
 
     def _attempt(self, job: Job, step: Step) -> Result:
         """Do the step, again and again while that can help and is safe."""
-        creating = step.operation.verb is Verb.CREATE
-        if creating and self._look_first and not step.looked:
+        if self._looks_now(step):
             return self._retried(job, step, self._look, lost=False)
-        return self._retried(job, step, self._do, lost=creating)
+        return self._retried(job, step, self._do, lost=step.operation.verb is Verb.CREATE)
 
     def _retried(
         self, job: Job, step: Step, call: Callable[[Job, Step], Result], *, lost: bool
     ) -> Result:
         pause = FIRST_PAUSE
         tries = 0
+        waited = 0.0
         while True:
             if self.pacer.wait(self.stop):
-                return Result(self, job, step, Kind.STOPPED)
+                return self._stopped(job, step)
             try:
                 return call(job, step)
             except RateLimited as error:
-                wait = error.retry_after if error.retry_after is not None else pause
-                if wait > LONGEST_WAIT:
+                wait = max(0.05, pause if error.retry_after is None else error.retry_after)
+                waited += wait
+                if waited > LONGEST_WAIT:
+                    step.attempts += 1
                     raise
-                self.pacer.pause(max(wait, 0.05))
+                self.pacer.pause(wait)
                 if error.retry_after is None:
-                    pause = min(pause * 2, LONGEST_WAIT)
+                    pause *= 2
                 continue
             except ManagerError as error:
-                if not error.retry:
-                    raise
                 tries += 1
                 step.attempts += 1
-                if lost and isinstance(error, Transient):
+                if not error.retry:
+                    raise
+                if lost:
                     found = self._after_lost_create(job, step, error)
                     if found is not None:
                         return found
+                elif step.operation.verb is not Verb.CREATE:
+                    step.doubtful = True
                 if tries >= ATTEMPTS:
                     raise
             if self.stop.wait(pause * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
-                return Result(self, job, step, Kind.STOPPED)
+                return self._stopped(job, step)
             pause *= 2
+
+    def _stopped(self, job: Job, step: Step) -> Result:
+        """The run ends before the step is done."""
+        if step.doubtful:
+            return self._failure(job, step, Transient("the run ended before there was an answer"))
+        return Result(self, job, step, Kind.STOPPED)
 
     def _after_lost_create(self, job: Job, step: Step, error: ManagerError) -> Result | None:
         """A create got no answer: find it, or prove that it did not happen; never guess.
@@ -264,6 +288,8 @@ class Lane:
             result = self._retried(job, step, self._look, lost=False)
         except ManagerError as second:
             return Result(self, job, step, Kind.UNKNOWN, error=second)
+        if result.kind is Kind.STOPPED:
+            return Result(self, job, step, Kind.UNKNOWN, error=error)
         return None if result.kind is Kind.FREE else result
 
     def _look(self, job: Job, step: Step) -> Result:
@@ -272,6 +298,8 @@ class Lane:
         if found is None:
             return Result(self, job, step, Kind.FREE)
         if is_ours(found, job.account, self.manager, looked=step.looked):
+            if other := renamed(self.hook, name, found.name, found.uid):
+                raise other
             return Result(
                 self, job, step, Kind.DONE, Outcome(uid=found.uid, data=found.data, note="found")
             )
@@ -321,13 +349,19 @@ class Lane:
                 attributes=attributes,
             )
         )
-        rule = self.hook.username_rule
-        if rule.key(created.name) != rule.key(name):
-            raise Conflict(
-                f"the service created {created.name!r} (uid {created.uid}) instead of {name!r}",
-                hint="remove that account on the service, or link it: svcctl accounts link",
-            )
+        if other := renamed(self.hook, name, created.name, created.uid):
+            raise other
         return Outcome(uid=created.uid, data=created.data)
+
+
+def renamed(hook: ServiceHook, name: str, given: str, uid: str) -> Conflict | None:
+    """What is wrong when the service gave another name than was asked for."""
+    if hook.username_rule.key(given) == hook.username_rule.key(name):
+        return None
+    return Conflict(
+        f"the service created {given!r} (uid {uid}) instead of {name!r}",
+        hint="remove that account on the service, or link it: svcctl accounts link",
+    )
 
 
 def is_ours(found: RemoteAccount, account: Account, manager: Manager, *, looked: bool) -> bool:
@@ -338,6 +372,13 @@ def is_ours(found: RemoteAccount, account: Account, manager: Manager, *, looked:
     if manager.stores_external_id:
         return found.external_id == external_id(account)
     return looked
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - foreign down to its __str__
+        return type(error).__name__
 
 
 def _unless_found(call: Callable[[str], None], uid: str) -> bool:

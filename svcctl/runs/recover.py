@@ -23,7 +23,7 @@ from svcctl.model import (
     difference,
     effect,
 )
-from svcctl.runs.lane import external_id, is_ours
+from svcctl.runs.lane import external_id, is_ours, renamed
 from svcctl.runs.plan import Problem
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
@@ -80,32 +80,35 @@ def verify(
             manager = managers(service)
             for row in rows:
                 account = verified.accounts.get(row.account_id, accounts[row.account_id])
-                _look(verified, manager, row, account)
-        except SvcctlError as error:
+                if row.verb is Verb.CREATE:
+                    _look_for_create(connection, verified, manager, hooks[service], row, account)
+                else:
+                    _look(verified, manager, row, account)
+        except Exception as error:  # noqa: BLE001 - a manager is foreign code
             verified.unsettled.update(row.account_id for row in rows)
-            code = ExitCode.INCOMPLETE if isinstance(error, ManagerError) else error.exit_code
-            verified.problems.append(
-                Problem(
-                    service,
-                    f"what an earlier run left open could not be verified: {error.message}",
-                    code,
-                    hint=error.hint,
-                )
-            )
+            verified.problems.append(_unverified(service, error))
     return verified
 
 
+def _unverified(service: str, error: Exception) -> Problem:
+    code, hint = ExitCode.INCOMPLETE, None
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SvcctlError):
+        said, hint = error.message, error.hint
+        if not isinstance(error, ManagerError):
+            code = error.exit_code
+    message = f"what an earlier run left open could not be verified: {said}"
+    return Problem(service, message, code, hint=hint)
+
+
 def _look(verified: Verified, manager: Manager, row: Recorded, account: Account) -> None:
-    args = json.loads(row.args)
-    operation = Operation(row.verb, row.user_id, "", args)
-    if row.verb is Verb.CREATE:
-        _look_for_create(verified, manager, row, account, operation)
-    elif row.verb is Verb.SET_PASSWORD:
+    operation = _operation(row)
+    if row.verb is Verb.SET_PASSWORD:
         verified.settled.append(
             (row, OperationStatus.FAILED, "interrupted; set the password again")
         )
     elif account.uid is None or "get_account" not in capabilities(type(manager)):
-        verified.settled.append((row, OperationStatus.SUPERSEDED, "cannot be looked at"))
+        verified.settled.append((row, _not_done(row), "cannot be looked at; planned anew"))
     else:
         try:
             remote = manager.get_account(account.uid)
@@ -125,44 +128,59 @@ def _look(verified: Verified, manager: Manager, row: Recorded, account: Account)
         else:
             if real != account:
                 verified.accounts[row.account_id] = real
-            verified.settled.append((row, OperationStatus.SUPERSEDED, "not done; planned anew"))
+            verified.settled.append((row, _not_done(row), "not done; planned anew"))
+
+
+def _operation(row: Recorded) -> Operation:
+    return Operation(row.verb, row.user_id, "", json.loads(row.args))
+
+
+def _not_done(row: Recorded) -> OperationStatus:
+    """What had failed before somebody looked goes on waiting for its next attempt."""
+    waits = row.next_attempt_at is not None
+    return OperationStatus.FAILED if waits else OperationStatus.SUPERSEDED
 
 
 def _look_for_create(
+    connection: Connection,
     verified: Verified,
     manager: Manager,
+    hook: ServiceHook,
     row: Recorded,
     account: Account,
-    operation: Operation,
 ) -> None:
+    def settle(status: OperationStatus, text: str) -> None:
+        if status is OperationStatus.UNKNOWN:
+            verified.unsettled.add(row.account_id)
+        verified.settled.append((row, status, text))
+
+    operation = _operation(row)
+    name = operation.args["name"]
     if not account.absent:
-        verified.settled.append((row, OperationStatus.SUPERSEDED, "the account exists"))
+        settle(OperationStatus.SUPERSEDED, "the account exists")
         return
     if "find_account" not in capabilities(type(manager)):
         if row.status is OperationStatus.PENDING:
-            verified.settled.append((row, OperationStatus.SUPERSEDED, "planned anew"))
+            settle(OperationStatus.SUPERSEDED, "planned anew")
         else:
-            verified.unsettled.add(row.account_id)
-            verified.settled.append(
-                (row, OperationStatus.UNKNOWN, "the service cannot be searched")
-            )
+            settle(OperationStatus.UNKNOWN, "the service cannot be searched")
         return
-    found = manager.find_account(external_id(account), operation.args["name"])
+    found = manager.find_account(external_id(account), name)
     if found is None:
-        verified.settled.append((row, OperationStatus.SUPERSEDED, "not done; planned anew"))
+        settle(OperationStatus.SUPERSEDED, "not done; planned anew")
     elif is_ours(found, account, manager, looked=row.looked):
-        _done(verified, row, account, effect(account, operation, Outcome(found.uid, found.data)))
+        if account_rows.by_uid(connection, hook.name, [found.uid]):
+            settle(OperationStatus.FAILED, "the service shows another user's account")
+        elif other := renamed(hook, name, found.name, found.uid):
+            settle(OperationStatus.FAILED, other.message)
+        else:
+            outcome = Outcome(found.uid, found.data)
+            _done(verified, row, account, effect(account, operation, outcome))
     elif manager.stores_external_id or row.status is OperationStatus.PENDING:
-        verified.settled.append((row, OperationStatus.SUPERSEDED, "the name is someone else's"))
+        settle(OperationStatus.SUPERSEDED, "the name is someone else's")
     else:
-        verified.unsettled.add(row.account_id)
-        verified.settled.append(
-            (
-                row,
-                OperationStatus.UNKNOWN,
-                f"an account named {found.name!r} exists and may be ours: link it or delete it",
-            )
-        )
+        text = f"an account named {found.name!r} exists and may be ours: link it or delete it"
+        settle(OperationStatus.UNKNOWN, text)
 
 
 def _done(verified: Verified, row: Recorded, before: Account, after: Account) -> None:
@@ -194,7 +212,13 @@ def _same(verb: Verb, real: Account, after: Account) -> bool:
 def write(connection: Connection, verified: Verified, hooks: Mapping[str, ServiceHook]) -> None:
     """Take over what was found. The caller owns the transaction."""
     rows = [
-        operation_rows.ended(row.id, status, attempts=row.attempts, error=text)
+        operation_rows.ended(
+            row.id,
+            status,
+            attempts=row.attempts,
+            error=text,
+            next_attempt_at=row.next_attempt_at if status is OperationStatus.FAILED else None,
+        )
         for row, status, text in verified.settled
     ]
     rows.extend(

@@ -38,8 +38,8 @@ def resolve(
     connection: Connection, selection: Selection, *, states: Mapping[int, str] | None = None
 ) -> frozenset[int] | None:
     """The ids of the selected users, None for everybody. `states`: see `stream`."""
-    if selection.everybody:
-        return None
+    if selection.state is None and selection.group is None:
+        return selection.user_ids
     statement = select(users.c.id, users.c.state)
     if selection.group is not None:
         statement = statement.where(_in_groups((selection.group,)))

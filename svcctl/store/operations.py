@@ -266,6 +266,20 @@ def counted(connection: Connection, run_ids: Iterable[int]) -> dict[int, dict[st
     return found
 
 
+def underway(connection: Connection, run_ids: Iterable[int]) -> frozenset[int]:
+    """Those of these runs that have operations which were begun, or are to be."""
+    open_now = (OperationStatus.PENDING.value, OperationStatus.RUNNING.value)
+    return frozenset(
+        run_id
+        for chunk in chunks(sorted(run_ids))
+        for run_id in connection.scalars(
+            select(operations.c.run_id.distinct()).where(
+                operations.c.run_id.in_(chunk), operations.c.status.in_(open_now)
+            )
+        )
+    )
+
+
 def waiting(connection: Connection, account_id: int) -> list[Mapping[str, Any]]:
     """What is open on an account, or failed and to be tried again; oldest first."""
     statement = (

@@ -14,8 +14,10 @@ Decide = Callable[[ServiceHook, User], Iterator[Operation]]
 class Task:
     """One kind of run.
 
+    decides: the verbs that it decides anew about every account it looks at; what earlier runs left
+    open of other verbs stays.
     decides_access: it may create, enable, disable or delete; other tasks leave an account alone
-    while a removal of it is held.
+    while such an operation on it is held.
     needs: the manager's verbs that make no sense to ask for where they are missing.
     on_purpose: an operator named the accounts: pinned accounts are included, removals are not
     counted against the limits, and the new status is pinned where policy would undo it.
@@ -25,6 +27,7 @@ class Task:
 
     name: str
     decide: Decide
+    decides: frozenset[Verb]
     decides_access: bool = False
     needs: tuple[Verb, ...] = ()
     on_purpose: bool = False
@@ -79,49 +82,75 @@ def _disable(hook: ServiceHook, user: User) -> Iterator[Operation]:
         yield hook.operation(Verb.DISABLE, user, "disabled by an operator")
 
 
-VALIDATE = Task("validate", _validate, decides_access=True, sieve=frozenset({"validate"}))
+_REMOVALS = frozenset({Verb.DISABLE, Verb.DELETE})
+_ACCESS = _REMOVALS | {Verb.ENABLE}
+_CONTENT = frozenset({Verb.CHANGE_GROUPS, Verb.SET_NICKNAME})
+_PASSWORD = frozenset({Verb.SET_PASSWORD})
+
+VALIDATE = Task("validate", _validate, _ACCESS, decides_access=True, sieve=frozenset({"validate"}))
 SYNC_NICKNAME = Task(
     "sync-nickname",
     lambda hook, user: hook.sync_nickname(user),
+    frozenset({Verb.SET_NICKNAME}),
     needs=(Verb.SET_NICKNAME,),
     sieve=frozenset({"nickname"}),
 )
 UPDATE_GROUPS = Task(
     "update-groups",
     lambda hook, user: hook.update_groups(user),
+    frozenset({Verb.CHANGE_GROUPS}),
     needs=(Verb.CHANGE_GROUPS,),
     sieve=frozenset({"groups"}),
 )
 UPDATE_ALL_GROUPS = Task(
     "update-all-groups",
     lambda hook, user: hook.update_groups(user),
+    frozenset({Verb.CHANGE_GROUPS}),
     needs=(Verb.CHANGE_GROUPS,),
     remote="list",
 )
 SYNC = Task(
     "sync",
     _sync,
+    _ACCESS | {Verb.CREATE} | _CONTENT,
     decides_access=True,
     sieve=frozenset({"validate", "create", "groups", "nickname"}),
 )
-AFTER_CHANGE = Task("after a change", _after_change, decides_access=True)
+AFTER_CHANGE = Task("after a change", _after_change, _ACCESS | _CONTENT, decides_access=True)
 CREATE = Task(
-    "accounts create", _create, decides_access=True, needs=(Verb.CREATE,), on_purpose=True
+    "accounts create",
+    _create,
+    frozenset({Verb.CREATE}),
+    decides_access=True,
+    needs=(Verb.CREATE,),
+    on_purpose=True,
 )
 ENABLE = Task(
-    "accounts enable", _enable, decides_access=True, needs=(Verb.ENABLE,), on_purpose=True
+    "accounts enable",
+    _enable,
+    frozenset({Verb.ENABLE}),
+    decides_access=True,
+    needs=(Verb.ENABLE,),
+    on_purpose=True,
 )
 DISABLE = Task(
-    "accounts disable", _disable, decides_access=True, needs=(Verb.DISABLE,), on_purpose=True
+    "accounts disable",
+    _disable,
+    frozenset({Verb.DISABLE}),
+    decides_access=True,
+    needs=(Verb.DISABLE,),
+    on_purpose=True,
 )
 SET_PASSWORD = Task(
     "accounts set-password",
     lambda hook, user: hook.set_password(user),
+    _PASSWORD,
     needs=(Verb.SET_PASSWORD,),
 )
 RESET_PASSWORD = Task(
     "accounts reset-password",
     lambda hook, user: hook.reset_password(user),
+    _PASSWORD,
     needs=(Verb.SET_PASSWORD,),
 )
 
@@ -131,6 +160,7 @@ def delete(*, notify: bool) -> Task:
     return Task(
         "delete",
         lambda hook, user: hook.delete_user(user, notify_user=notify),
+        _REMOVALS,
         decides_access=True,
         on_purpose=True,
     )

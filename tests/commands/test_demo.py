@@ -3,7 +3,18 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Tour:
+    """A tour that was taken, and the folder in which it was taken."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
 
 
 def demo(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -18,19 +29,28 @@ def demo(*arguments: str, folder: Path, **environment: str) -> subprocess.Comple
     )
 
 
-def test_the_tour_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
+    folder = tmp_path_factory.mktemp("tour")
+    (folder / "temporary").mkdir()
     # What this shell says of its own svcctl is none of the tour's business.
     done = demo(
-        folder=tmp_path,
-        TMPDIR=str(tmp_path / "temporary"),
+        folder=folder,
+        TMPDIR=str(folder / "temporary"),
         SVCCTL_CONFIG="/nowhere/svcctl.toml",
         SVCCTL_FORMAT="json",
     )
+    return Tour(folder, done)
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "\x1b" not in done.stdout
-    shown = done.stdout
+
+def test_the_tour_ends_well_and_leaves_nothing_behind(tour: Tour) -> None:
+    assert (tour.done.returncode, tour.done.stderr) == (0, "")
+    assert "\x1b" not in tour.done.stdout
+    assert [str(path.relative_to(tour.folder)) for path in tour.folder.rglob("*")] == ["temporary"]
+
+
+def test_each_step_shows_what_happened(tour: Tour) -> None:
+    shown = tour.done.stdout
     assert "people: 24 read, 24 added" in shown
     assert "carol: state: Member -> Blue" in shown
     assert shown.count("[exit code 4: removals are held]") == 2
@@ -38,8 +58,13 @@ def test_the_tour_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "wiki: removals are held: 5 of 18 accounts would lose access" in shown
     assert "ada may have an account on wiki: state Member is in access.states" in shown
     assert "carol:{SHA}!svcctl-disabled!$2y$" in shown
-    assert list((tmp_path / "temporary").iterdir()) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
+
+
+def test_the_excerpt_in_the_readme_is_what_the_tour_shows(tour: Tour) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    excerpt = readme.split("An excerpt:\n\n```text\n")[1].split("```")[0]
+    shown = iter(tour.done.stdout.splitlines())
+    assert all(line in shown for line in excerpt.splitlines())
 
 
 def test_the_folder_can_be_kept_and_is_a_working_site(tmp_path: Path) -> None:

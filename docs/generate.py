@@ -1,0 +1,382 @@
+"""Write the pages that say what the code says; a test compares them with what stands there.
+
+Run it after a change of a command, a setting, an output or a module:
+.venv/bin/python docs/generate.py
+"""
+# ruff: noqa: INP001 - a script, not a package
+
+import ast
+import enum
+import io
+import json
+import tempfile
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from svcctl.cli import app, main
+from svcctl.config import service as services
+from svcctl.config import settings
+from svcctl.config.secrets import Secret
+from svcctl.hooks.registry import available, hook_class
+
+DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "svcctl"
+HELP_WIDTH = 92
+
+COMMANDS_HEAD = """\
+# Commands
+
+What `svcctl COMMAND --help` says. Options before the command (`--config`, `--verbose`, `--quiet`)
+go for all of them. Exit codes: [exit-codes.md](exit-codes.md); what `--json` prints:
+[output.md](output.md). Options of several commands can also be set by an environment variable,
+`SVCCTL_` and the option's name; the others by `SVCCTL_<COMMAND>_<OPTION>`. There is none for
+`--yes`, `--all` and `--accept-...`.
+"""
+
+CONFIGURATION_HEAD = """\
+# Configuration
+
+Every key of `svcctl.toml`, with its default. A complete file with all of them is
+[config.example.toml](../../config.example.toml). `svcctl config schema` prints this as a JSON
+Schema for editors, hooks of other packages included. A key that is not here is an error.
+
+Looked for in this order: `--config FILE`, `$SVCCTL_CONFIG`, `./svcctl.toml`, the user's
+configuration folder, the system's. Relative paths start at the folder of the file. A duration is
+written like `90s`, `13m`, `2h`, `30d`, `4w` or `1h30m`. A secret is written as
+`{ env = "NAME" }`, `{ file = "PATH" }`, `{ command = ["PROGRAM", "ARGUMENT"] }` or
+`{ credential = "NAME" }`, never as text.
+"""
+
+
+def commands_page() -> str:
+    """Every command's help."""
+    root = typer.main.get_command(app)
+    parts = [COMMANDS_HEAD]
+    for words, text in _helps(root, ("svcctl",), None):
+        parts.append(f"## {' '.join(words)}\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def _helps(
+    command: Any, words: tuple[str, ...], parent: Any
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    context = command.make_context(
+        words[-1], [], parent=parent, resilient_parsing=True, terminal_width=HELP_WIDTH
+    )
+    # `service` lists what the configured services bring along, which is no reference.
+    dynamic = words == ("svcctl", "service")
+    text = "" if dynamic else command.get_help(context)
+    if dynamic:
+        text = "Usage: svcctl service NAME [COMMAND]...\n\n  " + str(command.help)
+    yield words, "\n".join(line.rstrip() for line in text.splitlines())
+    if not dynamic and hasattr(command, "list_commands"):
+        for name in command.list_commands(context):
+            yield from _helps(command.get_command(context, name), (*words, name), context)
+
+
+def configuration_page() -> str:
+    """Every setting's type, default and meaning."""
+    tables: list[tuple[str, str, type[BaseModel]]] = [
+        ("The file itself", "", settings.Settings),
+        ("[directory]", "", settings.Directory),
+        ("[directory.limits]", "", services.Limits),
+        ('[directory.sources.NAME], type = "csv"', "", settings.CsvSource),
+        ('[directory.sources.NAME], type = "json"', "", settings.JsonSource),
+        ("[states.NAME]", "", settings.StateRule),
+        ("[services.NAME]", "", services.HookConfig),
+        ("[services.NAME.access]", "", services.Access),
+        ("[services.NAME.groups]", "", services.Groups),
+        (
+            "[services.NAME.removal]",
+            '`removal = "delete"` is short for `{ mode = "delete" }`.',
+            services.Removal,
+        ),
+        ("[services.NAME.limits]", "", services.Limits),
+    ]
+    parts = [CONFIGURATION_HEAD]
+    for heading, note, model in tables:
+        parts.append(_section(heading, note, model, model.model_fields))
+    for name in sorted(available()):
+        model = hook_class(name).config_class
+        own = {
+            key: field
+            for key, field in model.model_fields.items()
+            if key not in services.HookConfig.model_fields
+        }
+        note = "Besides the keys that every service has:"
+        parts.append(_section(f'[services.NAME], hook = "{name}"', note, model, own))
+    return "\n".join(parts)
+
+
+def _section(
+    heading: str, note: str, model: type[BaseModel], fields: Mapping[str, FieldInfo]
+) -> str:
+    lines = [f"## {heading}", "", (model.__doc__ or "").strip(), ""]
+    if note:
+        lines += [note, ""]
+    lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, field in fields.items():
+        cells = (f"`{key}`", _kind(field.annotation), _default(field), field.description or "")
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+_KINDS: Mapping[Any, str] = {
+    str: "text",
+    int: "number",
+    float: "number",
+    bool: "`true` or `false`",
+    Path: "path",
+    timedelta: "duration",
+    Secret: "secret",
+    types.NoneType: "",
+}
+
+
+def _kind(annotation: Any) -> str:
+    """A type in the words of somebody who writes TOML."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in _KINDS:
+        return _KINDS[annotation]
+    if origin is Literal:
+        return " or ".join(f'`"{value}"`' for value in inner)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(kind for part in inner if (kind := _kind(part))))
+    if origin in (frozenset, tuple, list, set):
+        return f"list of {_kind(inner[0])}s"
+    if origin is dict:
+        return f"table of {_plural(_kind(inner[1]))}"
+    if hasattr(annotation, "__metadata__"):
+        return _kind(inner[0])
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return " or ".join(f'`"{member.value}"`' for member in annotation)
+    return "any value"
+
+
+def _plural(kind: str) -> str:
+    return {"text": "texts", "number": "numbers", "table": "tables"}.get(kind, kind)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(required)"
+    value = field.get_default(call_default_factory=True)
+    if value is None or value is PydanticUndefined or isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, (frozenset, tuple, list)):
+        return "`[]`" if not value else f"`{sorted(value)}`"
+    if isinstance(value, Mapping):
+        return "`{}`" if not value else f"`{dict(value)}`"
+    return f"`{value}`"
+
+
+# What commands print as JSON: found out by running them on a small site.
+
+OUTPUT_HEAD = """\
+# Output
+
+stdout is the answer, stderr is talk. `--format` chooses between `text`, `json`, `ndjson` and `csv`
+where the answer is a table or a report; `--json` is short for `--format json`. Text is for people
+and may change; what stands here does not without a new version number.
+
+- **json** is one document: `{"schema": "svcctl.KIND/VERSION", ...}`. A table has its rows under
+  `rows`. A key may be added within a version; none is renamed, removed or given another meaning.
+- **ndjson** is one object per line: the rows of a table, or the events of a run as they happen.
+  An event has `event`: `pull`, `change`, `operation` or, last, `summary`.
+- **csv** has the columns of the text table. A cell that a spreadsheet would take for a formula
+  begins with an apostrophe.
+
+Moments are UTC, like `2026-11-22T20:40:22Z`. Passwords are in `svcctl.report/1` of
+`accounts reset-password`, once, and nowhere else.
+"""
+
+SAMPLES: tuple[tuple[str, str], ...] = (
+    ("users list", "users"),
+    ("users show ada", "one user"),
+    ("users set bob email=bob@example.com --no-sync", "what a change of the directory changed"),
+    ("groups list", "groups"),
+    ("groups show staff", "who is in a group, and who is kept out of it"),
+    ("states list", "states"),
+    ("states preview ada", "the state that a user would have under the present configuration"),
+    ("directory pull", "what a pull changed, per source"),
+    ("accounts list", "accounts"),
+    ("accounts show ada", "the accounts of one user"),
+    ("services list", "services"),
+    ("services show lab", "one service"),
+    ("services check", "whether services answer"),
+    ("services panel kim", "the services page of a user"),
+    ("services pause lab", "a service that was paused or resumed"),
+    ("services resume lab", ""),
+    ("plan", "a plan, or what a run did: also `sync`, `validate` and all others that apply"),
+    ("holds list", "held removals, per run and service"),
+    ("holds show", "held operations"),
+    ("history", "runs"),
+    ("history ada", "operations"),
+    ("why ada lab", "a decision with its reasons"),
+    ("config check", "what is wrong with the configuration"),
+    ("config show", "the configuration as it takes effect"),
+    ("db upgrade --config empty.toml", "migrations that were, or would be, applied"),
+    ("db check --config empty.toml", "what is wrong with the database"),
+    ("db backup copy.db", "a backup"),
+)
+
+
+def output_page() -> str:
+    """The schema of every JSON document, with the keys that a real one has."""
+    parts = [OUTPUT_HEAD]
+    seen: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        _sample_site()
+        for words, meaning in SAMPLES:
+            command, _, config = words.partition(" --config ")
+            document = json.loads(_run(config or "svcctl.toml", *command.split(), "--json"))
+            schema = document.pop("schema")
+            if schema in seen:
+                continue
+            seen.add(schema)
+            shown = command.split(" --", 1)[0]
+            parts.append(
+                f"## {schema}\n\n{meaning}: `svcctl {shown} --json`\n\n{_keys(schema, document)}\n"
+            )
+    return "\n".join(parts)
+
+
+def _sample_site() -> None:
+    """Some of everything: users, accounts, history, and two removals that are held."""
+    _run("svcctl.toml", "init", "--sample")
+    Path("empty.toml").write_text('database = "empty.db"\n', encoding="utf-8")
+    _run("svcctl.toml", "directory", "pull")
+    _run("svcctl.toml", "sync", "--all")
+    config = Path("svcctl.toml")
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('groups = ["staff"]', 'groups = ["stuff"]'), encoding="utf-8")
+    _run("svcctl.toml", "sync", "--all")
+
+
+def _run(config: str, *words: str) -> str:
+    out, talk = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(talk):
+        code = main(["--config", config, *words])
+    if code not in (0, 4):
+        raise SystemExit(f"svcctl {' '.join(words)}: {code}: {talk.getvalue()}")
+    return out.getvalue()
+
+
+# Lists that are empty on the sample site.
+_UNSEEN = {
+    "svcctl.findings/1": "- `rows`, each with `check`, `subject`, `problem`",
+    "svcctl.report/1": (
+        "- `problems`, each with `service`, `user`, `message`, `hint`, `exit_code`\n"
+        "- `missing` (not on the service any more), each with `service`, `user`, `account`\n"
+        "- `verified` (of an interrupted run), each with `service`, `operation`, `result`\n"
+        "- `passwords`, where a password was reset, each with `service`, `user`, `password`\n"
+        "- `left`: service -> how many accounts are left for the next run"
+    ),
+}
+_OBJECTS = frozenset({"user", "directory", "name", "nickname", "account"})
+
+
+def _keys(schema: str, document: Mapping[str, Any]) -> str:
+    flat, lines = [], []
+    for key, value in document.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            names = dict.fromkeys(name for item in value for name in item)
+            lines.append(f"- `{key}`, each with {_quoted(names)}")
+        elif isinstance(value, dict) and key in _OBJECTS:
+            lines.append(f"- `{key}`, with {_quoted(value)}")
+        elif f"- `{key}`" not in _UNSEEN.get(schema, ""):
+            flat.append(key)
+    if flat:
+        lines.insert(0, f"- {_quoted(flat)}")
+    if schema in _UNSEEN:
+        lines.append(_UNSEEN[schema])
+    return "\n".join(lines)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+# Where what is.
+
+SOURCE_HEAD = """\
+# Source map
+
+Imports point downwards; `make check` says where they do not. What each module is for is its own
+first line.
+
+"""
+LAYERS: tuple[tuple[str, str], ...] = (
+    ("cli", "The entrance"),
+    ("commands", "One file per verb: options, one call, one render"),
+    ("runs", "The engine: plan, guard, apply, report"),
+    ("tasks", "What each verb means"),
+    ("hooks", "The contract, and one module per service"),
+    ("store", "The database"),
+    ("directory", "Sources of users"),
+    ("locks", "What the layers above share"),
+    ("config", "The configuration file"),
+    ("model", "The words"),
+)
+_FLAT = {
+    "__init__": "cli",
+    "__main__": "cli",
+    "limits": "locks",
+    "names": "model",
+    "clock": "model",
+    "errors": "model",
+}
+
+
+def source_page() -> str:
+    """Every module with the first line of its docstring, by layer."""
+    layers: dict[str, list[str]] = {layer: [] for layer, _ in LAYERS}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = path.relative_to(PACKAGE)
+        if "versions" in module.parts:
+            continue
+        first = module.parts[0].removesuffix(".py")
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        summary = " ".join(text.split("\n\n")[0].split())
+        layers[_FLAT.get(first, first)].append(f"| `svcctl/{module}` | {_cell(summary)} |")
+    parts = [SOURCE_HEAD]
+    for layer, title in LAYERS:
+        rows = "\n".join(layers[layer])
+        parts.append(f"## {title}\n\n| module | |\n|---|---|\n{rows}\n\n")
+    parts.append(
+        "Besides: `svcctl/demo/` and `svcctl/templates/` are the texts of `demo` and `init`, "
+        "`svcctl/store/migrations/versions/` the steps of the schema, `tests/live/` the tests "
+        "against real servers, `benchmarks/` the budgets.\n"
+    )
+    return "".join(parts)
+
+
+PAGES = {
+    "reference/commands.md": commands_page,
+    "reference/configuration.md": configuration_page,
+    "reference/output.md": output_page,
+    "source-map.md": source_page,
+}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
