@@ -7,6 +7,7 @@ Run it after a change of a command, a setting, an output or a module:
 
 import ast
 import enum
+import inspect
 import io
 import json
 import tempfile
@@ -120,7 +121,7 @@ def configuration_page() -> str:
 def _section(
     heading: str, note: str, model: type[BaseModel], fields: Mapping[str, FieldInfo]
 ) -> str:
-    lines = [f"## {heading}", "", (model.__doc__ or "").strip(), ""]
+    lines = [f"## {heading}", "", inspect.cleandoc(model.__doc__ or ""), ""]
     if note:
         lines += [note, ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]

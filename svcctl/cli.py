@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command as build_command
 
 from svcctl import __version__
-from svcctl.errors import ConfigError, ExitCode, SvcctlError
+from svcctl.errors import ConfigError, ExitCode, StoreError, SvcctlError, UsageError, gravest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "A complete tour in a temporary folder."),
@@ -152,10 +152,13 @@ def _wants_color() -> bool:
 
 
 class _ForgivingStdout:
-    """stdout that a reader may close (`| head`): what is written afterwards is dropped."""
+    """stdout that a reader may close (`| head`), or whose disk may be full: what is written
+    afterwards is dropped, and what svcctl is doing goes on. `failure` is why, unless it was closed.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -163,20 +166,35 @@ class _ForgivingStdout:
     def write(self, text: str) -> int:
         try:
             return int(self._stream.write(text))
-        except BrokenPipeError:
-            self._close()
+        except OSError as error:
+            self._close(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._close()
+        except OSError as error:
+            self._close(error)
 
-    def _close(self) -> None:
+    def _close(self, error: OSError) -> None:
+        if not isinstance(error, BrokenPipeError):
+            self.failure = error
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self._stream.fileno())
         os.close(null)
+
+
+def _open_streams() -> None:
+    """What was closed before svcctl began (`>&-`) leads nowhere, and any name can be written."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Open for as long as the process lives.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    stdout: Any = sys.stdout
+    if hasattr(stdout, "reconfigure"):
+        # As Typer takes ASCII: nobody chose it.
+        encoding = "utf-8" if stdout.encoding.lower() in ("ascii", "us-ascii") else None
+        stdout.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def complain(error: SvcctlError) -> None:
@@ -193,13 +211,37 @@ def complain(error: SvcctlError) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     argv = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     stdout = sys.stdout
-    sys.stdout = _ForgivingStdout(stdout)
+    forgiving: Any = _ForgivingStdout(stdout)
+    sys.stdout = forgiving
     try:
-        app(args=argv, prog_name="svcctl")
+        code = _run(argv)
+    finally:
+        sys.stdout.flush()
+        sys.stdout = stdout
+    if forgiving.failure is not None:
+        reason = (forgiving.failure.strerror or "unknown error").lower()
+        lost = StoreError(
+            f"standard output: cannot be written: {reason}",
+            hint="the command ran to its end; svcctl history shows what was done",
+        )
+        complain(lost)
+        return int(gravest([ExitCode(code), lost.exit_code]))
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    from typer._click.exceptions import ClickException
+
+    try:
+        code = app(args=argv, prog_name="svcctl", standalone_mode=False)
     except SystemExit as done:
         code = done.code
         return code if isinstance(code, int) else ExitCode.OK if code is None else ExitCode.FAILED
+    except ClickException as error:
+        error.show()
+        return int(error.exit_code)
     except SvcctlError as error:
         if _verbosity(argv) >= 2:
             import traceback
@@ -207,25 +249,35 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         complain(error)
         return int(error.exit_code)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         return int(ExitCode.INTERRUPTED)
     except Exception as error:
         if _verbosity(argv) >= 2:
             raise
-        typer.echo(f"error: {type(error).__name__}: {error}", err=True)
-        typer.echo("hint: this is a defect in svcctl; run again with -vv and report it", err=True)
+        if isinstance(error, UnicodeEncodeError) and not all(map(_is_text, argv)):
+            complain(UsageError("an argument is not UTF-8 text", hint="check how it was typed"))
+            return int(ExitCode.USAGE)
+        complain(
+            SvcctlError(
+                f"{type(error).__name__}: {error}",
+                hint="this is a defect in svcctl; run again with -vv and report it",
+            )
+        )
         return int(ExitCode.FAILED)
-    finally:
-        sys.stdout.flush()
-        sys.stdout = stdout
-    return int(ExitCode.OK)
+    return code if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _is_text(word: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
 def _verbosity(argv: list[str]) -> int:
-    return sum(
-        2 if word in ("-vv", "-vvv") else 1 for word in argv if word in ("-v", "--verbose", "-vv")
-    )
+    given = os.environ.get("SVCCTL_VERBOSE", "")
+    words = [word for word in argv if word == "--verbose" or set(word) == {"-", "v"}]
+    if not words and given.isdecimal():
+        return int(given)
+    return sum(1 if word == "--verbose" else word.count("v") for word in words)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from svcctl.commands.options import Format
-from svcctl.commands.output import plain, say, write, write_json, write_line
+from svcctl.commands.output import ask, plain, say, write, write_json, write_line
 from svcctl.commands.session import Session
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> None:
     """Ask on a terminal; raises Exit when the answer is no."""
     if yes or dry_run or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    if not typer.confirm(question, err=True):
+    if not ask(question):
         say("nothing was done")
         raise typer.Exit
 

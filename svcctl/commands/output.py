@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +14,32 @@ from typing import Any
 import typer
 
 from svcctl.commands.options import Format
+from svcctl.errors import ExitCode, InterruptedRun
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_UNFIT = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_NOT_ASCII = re.compile(r"[^\n -~]")
 
 
 def plain(text: object) -> str:
     """Text fit for a terminal: no control, bidi or other invisible characters."""
     return "".join(
-        char
-        if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else "\N{REPLACEMENT CHARACTER}"
+        char if unicodedata.category(char) not in _UNFIT else "\N{REPLACEMENT CHARACTER}"
         for char in str(text)
     )
+
+
+def _json(body: Mapping[str, Any], **layout: Any) -> str:
+    """JSON with those characters escaped: inert on a terminal, and the same text to a parser."""
+    document = json.dumps(body, default=_json_value, ensure_ascii=False, **layout)
+    return _NOT_ASCII.sub(_escaped, document)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
+    if unicodedata.category(char) not in _UNFIT:
+        return char
+    return json.dumps(char)[1:-1] if char > "\x7f" else "\\u007f"
 
 
 def _cell(value: Any) -> str:
@@ -40,6 +56,8 @@ def _cell(value: Any) -> str:
 
 def _csv_cell(value: Any) -> str:
     text = plain(_cell(value))
+    if isinstance(value, (int, float)):
+        return text
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -74,12 +92,30 @@ def say(text: str) -> None:
 def write_json(kind: str, body: Mapping[str, Any], *, version: int = 1) -> None:
     """One JSON document: `{"schema": "svcctl.<kind>/<version>", …}`."""
     document = {"schema": f"svcctl.{kind}/{version}", **body}
-    write(json.dumps(document, default=_json_value, ensure_ascii=False, indent=2))
+    write(_json(document, indent=2))
 
 
 def write_line(body: Mapping[str, Any]) -> None:
     """One NDJSON line."""
-    write(json.dumps(body, default=_json_value, ensure_ascii=False, separators=(",", ":")))
+    write(_json(body, separators=(",", ":")))
+
+
+def ask(question: str) -> bool:
+    """A yes or no on the terminal. Ctrl-C there ends a run too, at once."""
+
+    def leave(number: int, _frame: object) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        ended = InterruptedRun("terminated", hint="nothing was done")
+        ended.exit_code = ExitCode.TERMINATED
+        raise ended
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return typer.confirm(question, err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def emit(table: Table, form: Format, *, empty: str = "") -> None:

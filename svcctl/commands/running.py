@@ -11,7 +11,7 @@ import typer
 
 from svcctl.clock import parse_duration
 from svcctl.commands.options import Format
-from svcctl.commands.output import say, write_line
+from svcctl.commands.output import ask, say, write_line
 from svcctl.commands.report import event, render
 from svcctl.commands.session import Session, open_session
 from svcctl.errors import UsageError
@@ -100,6 +100,7 @@ def select(session: Session, asked: Asked) -> "Selection":
         raise UsageError("nobody is selected", hint="name users, or give --all, --state or --group")
     if asked.everybody and (asked.users or asked.state or asked.group or asked.failed):
         raise UsageError("--all together with a narrower selection", hint="give one of them")
+    require_known(session, asked.state, asked.group)
     ids: frozenset[int] | None = None
     if asked.users:
         ids = user_ids(session, asked.users)
@@ -110,6 +111,22 @@ def select(session: Session, asked: Asked) -> "Selection":
             failed = failed_users(connection, asked.services or session.settings.services)
         ids = failed if ids is None else ids & failed
     return Selection(ids, asked.state, asked.group)
+
+
+def require_known(session: Session, state: str | None, group: str | None) -> None:
+    """Raises UsageError for a state or a group that does not exist: a typo must not mean nobody."""
+    from svcctl.config.problems import suggest
+    from svcctl.store.groups import find_group
+    from svcctl.store.standing import count_states
+
+    if state is not None and state not in session.settings.state_names:
+        with session.database.read() as connection:
+            known = session.settings.state_names | count_states(connection).keys()
+        if state not in known:
+            raise UsageError(f"no such state: {state}", hint=suggest(state, known))
+    if group is not None:
+        with session.database.read() as connection:
+            find_group(connection, group)
 
 
 def user_ids(session: Session, names: Iterable[str]) -> frozenset[int]:
@@ -127,10 +144,11 @@ def _expanded(names: Iterable[str]) -> Iterator[str]:
             continue
         path = Path(name[1:])
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            reason = (getattr(error, "strerror", None) or "not UTF-8 text").lower()
             hint = "a text file with one username a line"
-            raise UsageError(f"{path}: {error}", hint=hint) from error
+            raise UsageError(f"{path}: cannot be read: {reason}", hint=hint) from error
         yield from (line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -153,7 +171,7 @@ def _confirmed(plan: "Plan") -> bool:
         say(f"  {planned.account.service}  {planned.username}  {what}")
     if len(removals) > 20:
         say(f"  … and {len(removals) - 20} more")
-    return typer.confirm(f"Take access away from {len(removals)} accounts?", err=True)
+    return ask(f"Take access away from {len(removals)} accounts?")
 
 
 @contextmanager

@@ -89,10 +89,11 @@ def preview(
     json: JsonOption = False,
 ) -> None:
     """The state that users would have under the configuration as it is now, and why."""
-    from svcctl.commands.running import user_ids
+    from svcctl.commands.running import require_known, user_ids
     from svcctl.store.census import Selection
 
     with open_session(ctx, read_only=True) as session:
+        require_known(session, state, group)
         ids = user_ids(session, users) if users else None
         with session.database.read() as connection:
             rows = (

@@ -38,7 +38,12 @@ ValuesArgument = Annotated[
         show_default=False,
     ),
 ]
-ActiveOption = Annotated[bool | None, typer.Option("--active/--inactive", show_default=False)]
+ActiveOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--active/--inactive", help="Active, or inactive and so without access.", show_default=False
+    ),
+]
 COLUMNS = ("username", "state", "active", "superuser", "source", "missing_pulls", "removed_at")
 
 
@@ -56,10 +61,11 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """Users, with what they are allowed by: state, activity, source."""
-    from svcctl.commands.running import user_ids
+    from svcctl.commands.running import require_known, user_ids
     from svcctl.store.people import listing
 
     with open_session(ctx, read_only=True) as session:
+        require_known(session, state, group)
         ids = user_ids(session, users) if users else None
         with session.database.read() as connection:
             rows = listing(
@@ -186,7 +192,10 @@ def set_(
     values: ValuesArgument = None,
     active: ActiveOption = None,
     superuser: Annotated[
-        bool | None, typer.Option("--superuser/--no-superuser", show_default=False)
+        bool | None,
+        typer.Option(
+            "--superuser/--no-superuser", help="Sees every service, or not.", show_default=False
+        ),
     ] = None,
     unset: Annotated[
         list[str] | None,

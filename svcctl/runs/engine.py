@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -125,7 +125,8 @@ class _Run:
 
     def __exit__(self, *exc: object) -> None:
         for manager in self.managers.values():
-            manager.close()
+            with suppress(Exception):  # foreign code, and everything is recorded by now
+                manager.close()
         self._stack.close()
 
     def manager(self, service: str) -> Manager:

@@ -21,7 +21,6 @@ from svcctl.store.chunks import chunks
 from svcctl.store.database import Connection
 from svcctl.tasks.task import Task
 
-_REMEMBERED = 4096
 _ACCESS = ("service_active_for_user", "account", "can")
 _VALIDATE = (*_ACCESS, "validate_user", "delete_user", "removal", "_grace_is_over", "operation")
 _GROUPS = ("update_groups", "groups_for", "group_names", "account", "can")
@@ -168,7 +167,8 @@ class _Sieve:
             "nickname" in parts and hook.config.sync_names and hook.can(Verb.SET_NICKNAME)
         )
         self._mapped: dict[str, tuple[str, ...]] = {}
-        self._texts: dict[frozenset[str], str] = {}
+        self._plain = True
+        """Whether no name met so far needs escaping in JSON, which is then quickly written."""
 
     def shared_with(self) -> tuple[object, ...]:
         """Equal for hooks that want the same of every user."""
@@ -210,19 +210,17 @@ class _Sieve:
         sources = user.groups
         if self.hook.config.groups.state and user.state:
             sources = sources | {user.state}
-        text = self._texts.get(sources)
-        if text is None:
-            mapped = self._mapped
-            names: set[str] = set()
-            for group in sources:
-                if group not in mapped:
-                    mapped[group] = self.hook.group_names(group)
-                names.update(mapped[group])
-            text = to_json(names)
-            if len(self._texts) >= _REMEMBERED:
-                self._texts.clear()
-            self._texts[sources] = text
-        return text
+        names: set[str] = set()
+        for group in sources:
+            if group not in self._mapped:
+                self._mapped[group] = self.hook.group_names(group)
+                self._plain = self._plain and all(
+                    to_json(name) == f'"{name}"' for name in self._mapped[group]
+                )
+            names.update(self._mapped[group])
+        if not names or not self._plain:
+            return to_json(names)
+        return '["' + '","'.join(sorted(names)) + '"]'
 
     def settled(self, row: Any, want: _Want | None) -> bool:
         """`row` as in `accounts.COLUMNS`, None where there is none."""

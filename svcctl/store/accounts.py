@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, func, insert, select, update
@@ -237,10 +238,8 @@ def listing(
     status: str | None,
 ) -> list[dict[str, Any]]:
     """Accounts with usernames, for people; reserved and deleted ones only when asked for."""
-    statement = (
-        select(accounts, users.c.username.label("user"))
-        .join(users, users.c.id == accounts.c.user_id)
-        .order_by(accounts.c.service, users.c.username)
+    statement = select(accounts, users.c.username.label("user")).join(
+        users, users.c.id == accounts.c.user_id
     )
     if status is None:
         statement = statement.where(
@@ -250,11 +249,12 @@ def listing(
         statement = statement.where(accounts.c.status == status)
     if services is not None:
         statement = statement.where(accounts.c.service.in_(sorted(services)))
-    chosen = [None] if user_ids is None else list(chunks(sorted(user_ids)))
-    return [
+    chosen = [None] if user_ids is None else list(chunks(user_ids))
+    found = [
         {**row, "account": row["name"], "groups": _groups(row["groups"])}
         for chunk in chosen
         for row in connection.execute(
             statement if chunk is None else statement.where(accounts.c.user_id.in_(chunk))
         ).mappings()
     ]
+    return sorted(found, key=itemgetter("service", "user"))

@@ -6,7 +6,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+)
 
 from svcctl.model import NOTHING, AccountStatus, User
 from svcctl.store.accounts import COLUMNS
@@ -15,7 +28,7 @@ from svcctl.store.tables import accounts, groups, memberships, users
 
 _FETCH = 2000
 _REMEMBERED = 4096
-_NOBODY: tuple[int, list[Any]] = (1 << 62, [])
+_NOBODY: tuple[int, Any] = (1 << 62, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +77,30 @@ def _in_groups(names: Sequence[str]) -> ColumnElement[bool]:
     )
 
 
+def _parts(connection: Connection, statement: Select[Any]) -> Generator[Sequence[Any], None, None]:
+    """Rows, some thousand at a time; with SQLite they are the driver's own tuples.
+
+    Half a million of them are looked at when nothing has changed: SQLAlchemy's rows would cost as
+    much again as reading them. Flags may come as 0 and 1.
+    """
+    if connection.dialect.name != "sqlite":
+        with connection.execute(statement.execution_options(yield_per=_FETCH)) as result:
+            yield from result.partitions()
+        return
+    with connection.execute(statement) as result:
+        assert result.cursor is not None
+        while part := result.cursor.fetchmany(_FETCH):
+            yield part
+
+
 def _by_user(
     connection: Connection, statement: Select[Any]
 ) -> Generator[tuple[int, list[Any]], None, None]:
     """Rows ordered by user, as (user id, the user's rows)."""
     current: list[Any] = []
     owner = -1
-    with connection.execute(statement.execution_options(yield_per=_FETCH)) as result:
-        for part in result.partitions():
+    with closing(_parts(connection, statement)) as parts:
+        for part in parts:
             for row in part:
                 if row[0] != owner:
                     if current:
@@ -81,6 +110,12 @@ def _by_user(
                 current.append(row)
     if current:
         yield owner, current
+
+
+def _each(connection: Connection, statement: Select[Any]) -> Generator[Any, None, None]:
+    with closing(_parts(connection, statement)) as parts:
+        for part in parts:
+            yield from part
 
 
 def group_names(connection: Connection) -> dict[int, str]:
@@ -112,10 +147,12 @@ def stream(
         users.c.attributes,
         users.c.superuser,
     ).order_by(users.c.id)
+    group_ids = func.aggregate_strings(cast(memberships.c.group_id, Text), ",")
     member = (
-        select(memberships.c.user_id, memberships.c.group_id)
+        select(memberships.c.user_id, group_ids)
         .where(memberships.c.present)
-        .order_by(memberships.c.user_id, memberships.c.group_id)
+        .group_by(memberships.c.user_id)
+        .order_by(memberships.c.user_id)
     )
     account = select(*COLUMNS).order_by(accounts.c.user_id, accounts.c.service)
     if len(services) == 1:
@@ -126,37 +163,40 @@ def stream(
         member = member.where(memberships.c.user_id.in_(chosen))
         account = account.where(accounts.c.user_id.in_(chosen))
     wanted = frozenset(services)
-    combinations: dict[tuple[int, ...], frozenset[str]] = {}
+    decode = json.JSONDecoder().raw_decode
+    combinations: dict[str, frozenset[str]] = {"": frozenset()}
     with (
-        closing(_by_user(connection, member)) as members,
+        closing(_each(connection, member)) as members,
         closing(_by_user(connection, account)) as records,
-        connection.execute(people.execution_options(yield_per=_FETCH)) as result,
+        closing(_each(connection, people)) as everybody,
     ):
-        holder, held_rows = next(members, _NOBODY)
+        holder, held_ids = next(members, _NOBODY)
         owner, owned_rows = next(records, _NOBODY)
-        for part in result.partitions():
-            for id_, username, active, state, attributes, superuser in part:
-                while holder < id_:
-                    holder, held_rows = next(members, _NOBODY)
-                key = tuple([row[1] for row in held_rows]) if holder == id_ else ()
-                held = combinations.get(key)
-                if held is None:
-                    if len(combinations) >= _REMEMBERED:
-                        combinations.clear()
-                    held = combinations[key] = frozenset([names[group] for group in key])
-                while owner < id_:
-                    owner, owned_rows = next(records, _NOBODY)
-                user = User(
-                    id_,
-                    username,
-                    bool(active),
-                    state if states is None else states.get(id_, state),
-                    held,
-                    NOTHING if attributes == "{}" else json.loads(attributes),
-                    bool(superuser),
+        for id_, username, active, state, attributes, superuser in everybody:
+            while holder < id_:
+                holder, held_ids = next(members, _NOBODY)
+            key = held_ids if holder == id_ else ""
+            held = combinations.get(key)
+            if held is None:
+                if len(combinations) >= _REMEMBERED:
+                    combinations.clear()
+                    combinations[""] = frozenset()
+                held = combinations[key] = frozenset(
+                    [names[int(group)] for group in key.split(",")]
                 )
-                mine = owned_rows if owner == id_ else ()
-                yield user, [row for row in mine if row[1] in wanted]
+            while owner < id_:
+                owner, owned_rows = next(records, _NOBODY)
+            user = User(
+                id_,
+                username,
+                bool(active),
+                state if states is None else states.get(id_, state),
+                held,
+                NOTHING if attributes == "{}" else decode(attributes)[0],
+                bool(superuser),
+            )
+            mine = owned_rows if owner == id_ else ()
+            yield user, [row for row in mine if row[1] in wanted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,9 +273,9 @@ def underway(connection: Connection, run_ids: Iterable[int]) -> frozenset[int]:
         run_id
         for chunk in chunks(sorted(run_ids))
         for run_id in connection.scalars(
-            select(operations.c.run_id.distinct()).where(
-                operations.c.run_id.in_(chunk), operations.c.status.in_(open_now)
-            )
+            select(operations.c.run_id)
+            .where(operations.c.run_id.in_(chunk), operations.c.status.in_(open_now))
+            .distinct()
         )
     )
 

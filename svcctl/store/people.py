@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, select, update
@@ -138,10 +139,16 @@ def listing(
                 )
             )
         )
-    for part in [None] if ids is None else chunks(ids):
-        chosen = statement if part is None else statement.where(users.c.id.in_(part))
-        streaming = chosen.execution_options(yield_per=_FETCH)
-        for row in connection.execute(streaming).mappings():
+    if ids is not None:
+        rows = [
+            dict(row)
+            for part in chunks(ids)
+            for row in connection.execute(statement.where(users.c.id.in_(part))).mappings()
+        ]
+        yield from sorted(rows, key=itemgetter("username"))
+        return
+    with connection.execute(statement.execution_options(yield_per=_FETCH)) as result:
+        for row in result.mappings():
             yield dict(row)
 
 

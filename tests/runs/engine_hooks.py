@@ -1,13 +1,20 @@
 """Hooks as other people write them: wrong, hostile, or merely unusual. Named as `module:Class`."""
 
+import os
+import signal
 import socket
-from collections.abc import Iterable, Iterator
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from svcctl.hooks.manager import Manager
-from svcctl.hooks.sandbox import SandboxConfig, SandboxHook, SandboxManager
+from svcctl.errors import Denied, RateLimited, Transient
+from svcctl.hooks.manager import Created, Manager, NewAccount, RateLimit, RemoteAccount
+from svcctl.hooks.sandbox import SandboxHook, SandboxManager
 from svcctl.model import Operation, User, Verb
 from svcctl.names import NameRule
 
@@ -107,4 +114,258 @@ class PickyHook(SandboxHook):
     nickname_rule = NameRule(min_length=0, reserved=frozenset({"root"}))
 
 
-__all__ = ["Iterable", "SandboxConfig", "SandboxManager"]
+# Managers that do something odd. What they note is in NOTED, by method and moment.
+
+NOTED: list[tuple[str, float]] = []
+
+
+class NotingManager(SandboxManager):
+    """Notes when each change of a nickname, each create and each look begins."""
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        NOTED.append(("set_nickname", time.monotonic()))
+        super().set_nickname(uid, nickname)
+
+    def create_account(self, new: NewAccount) -> Created:
+        NOTED.append(("create_account", time.monotonic()))
+        return super().create_account(new)
+
+    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
+        NOTED.append(("find_account", time.monotonic()))
+        return super().find_account(external_id, name)
+
+
+class MeteredManager(SandboxManager):
+    rate = RateLimit(20)
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        NOTED.append(("set_nickname", time.monotonic()))
+
+
+class MeteredHook(SandboxHook):
+    """A service of twenty calls a second."""
+
+    manager_class = MeteredManager
+
+
+class BusyManager(NotingManager):
+    """The tenth change of a nickname is one too many."""
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        super().set_nickname(uid, nickname)
+        if len(NOTED) == 10:
+            raise RateLimited("too many", retry_after=0.5)
+
+
+class BusyHook(SandboxHook):
+    manager_class = BusyManager
+
+
+class ClosedManager(NotingManager):
+    """Come back in an hour."""
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        NOTED.append(("set_nickname", time.monotonic()))
+        raise RateLimited("closed", retry_after=3600)
+
+
+class ClosedHook(SandboxHook):
+    manager_class = ClosedManager
+
+
+class NaggingManager(NotingManager):
+    """Always wants a moment more."""
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        NOTED.append(("set_nickname", time.monotonic()))
+        raise RateLimited("not yet", retry_after=0.1)
+
+
+class NaggingHook(SandboxHook):
+    manager_class = NaggingManager
+
+
+class MeetingManager(SandboxManager):
+    """A nickname is only set when four are set at once; more than four is too many."""
+
+    concurrency = 4
+    meeting = threading.Barrier(4)
+    present = 0
+    most = 0
+    lock = threading.Lock()
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        cls = MeetingManager
+        with cls.lock:
+            cls.present += 1
+            cls.most = max(cls.most, cls.present)
+        try:
+            cls.meeting.wait(timeout=20)
+        except threading.BrokenBarrierError:
+            raise Denied("nobody else came") from None
+        finally:
+            with cls.lock:
+                cls.present -= 1
+        super().set_nickname(uid, nickname)
+
+
+class MeetingHook(SandboxHook):
+    manager_class = MeetingManager
+
+
+class UnsearchableManager(SandboxManager):
+    find_account = Manager.find_account  # type: ignore[assignment]
+
+
+class UnsearchableHook(SandboxHook):
+    """Nothing can be looked for there."""
+
+    manager_class = UnsearchableManager
+
+
+class RenamingManager(SandboxManager):
+    """Gives another name than was asked for, and says so in the answer only."""
+
+    def create_account(self, new: NewAccount) -> Created:
+        return super().create_account(replace(new, name=f"{new.name}_2"))
+
+
+class RenamingHook(SandboxHook):
+    manager_class = RenamingManager
+
+
+class TakeoverManager(SandboxManager):
+    """Like IPS4: who asks for a name that differs by case only is given the first one's account."""
+
+    lock = threading.Lock()
+
+    def create_account(self, new: NewAccount) -> Created:
+        with self.lock:
+            for account in self.accounts():
+                if account.name.lower() == new.name.lower():
+                    return Created(account.uid, new.name)
+            return super().create_account(new)
+
+
+class TakeoverHook(SandboxHook):
+    manager_class = TakeoverManager
+
+
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+ODD = {
+    "user00000": KeyError("id"),
+    "user00001": SystemExit(3),
+    "user00002": Unsayable(),
+    "user00003": KeyboardInterrupt(),
+    "user00004": NotImplementedError(),
+}
+
+
+class OddManager(SandboxManager):
+    """Fails in ways that no contract knows, after it has done what was asked, for some."""
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        super().set_nickname(uid, nickname)
+        if nickname in ODD:
+            raise ODD[nickname]
+
+
+class OddHook(SandboxHook):
+    manager_class = OddManager
+
+
+class OddCreatingManager(SandboxManager):
+    """Makes the account and then stumbles over its own answer, for some."""
+
+    concurrency = 1
+
+    def create_account(self, new: NewAccount) -> Created:
+        created = super().create_account(new)
+        if new.name in ODD:
+            raise ODD[new.name]
+        return created
+
+
+class OddCreatingHook(SandboxHook):
+    manager_class = OddCreatingManager
+
+
+class OddReadingManager(SandboxManager):
+    """Stumbles whenever it reads."""
+
+    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
+        raise LookupError("unexpected answer")
+
+    def get_account(self, uid: str) -> RemoteAccount:
+        raise LookupError("unexpected answer")
+
+    def list_accounts(self) -> Iterator[RemoteAccount]:
+        raise LookupError("unexpected answer")
+
+
+class OddReadingHook(SandboxHook):
+    manager_class = OddReadingManager
+
+
+class UnbuildableManager(SandboxManager):
+    def __init__(self, path: Path, **_: Any) -> None:
+        raise ValueError(f"{path}: no")
+
+
+class UnbuildableHook(SandboxHook):
+    manager_class = UnbuildableManager
+
+
+class UnclosableManager(SandboxManager):
+    def close(self) -> None:
+        super().close()
+        raise ValueError("already closed")
+
+
+class UnclosableHook(SandboxHook):
+    manager_class = UnclosableManager
+
+
+class SignallingManager(SandboxManager):
+    """The third create is done, its answer is lost, and the operator has had enough."""
+
+    made = 0
+
+    def create_account(self, new: NewAccount) -> Created:
+        created = super().create_account(new)
+        cls = SignallingManager
+        cls.made += 1
+        if cls.made == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)
+            raise Transient("no answer")
+        return created
+
+
+class SignallingHook(SandboxHook):
+    manager_class = SignallingManager
+
+
+class FullDiskManager(SandboxManager):
+    """While the thirtieth nickname is set, svcctl's own database stops taking writes."""
+
+    count = 0
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        super().set_nickname(uid, nickname)
+        cls = FullDiskManager
+        cls.count += 1
+        if cls.count == 30:
+            with closing(sqlite3.connect("svcctl.db", timeout=30)) as own, own:
+                own.execute(
+                    "CREATE TRIGGER full BEFORE UPDATE ON operations"
+                    " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+                )
+
+
+class FullDiskHook(SandboxHook):
+    manager_class = FullDiskManager

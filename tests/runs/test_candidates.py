@@ -29,9 +29,7 @@ GROUPS = ("staff", "pilots", "x", "fc")
 STATES = ("", "Member", "Blue", "Guest")
 MAPPED = ("Staff", "Pilots", "kept", "Member", *GROUPS)
 NOW = now().replace(microsecond=0)
-MOMENTS = tuple(
-    stamp(NOW - timedelta(days=days)) for days in (-1, 0, 10, 30, 400)
-)
+MOMENTS = tuple(stamp(NOW - timedelta(days=days)) for days in (-1, 0, 10, 30, 400))
 
 
 def manager_of(*lacking: str) -> type[Manager]:
