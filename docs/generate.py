@@ -1,7 +1,6 @@
 """Write the pages that say what the code says; a test compares them with what stands there.
 
-Run it after a change of a command, a setting, an output or a module:
-.venv/bin/python docs/generate.py
+Run it (`make docs`) after a change of a command, a setting, an output or a module.
 """
 # ruff: noqa: INP001 - a script, not a package
 

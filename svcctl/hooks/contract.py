@@ -176,7 +176,12 @@ class ServiceHook:
             return "named in access.users"
         if granting := sorted(access.groups & user.groups):
             return f"group {granting[0]} is in access.groups"
-        return f"neither state {user.state or '(none)'} nor a group nor the name is in access"
+        missed = {
+            f"state {user.state or '(none)'} is not in access.states": access.states,
+            "no group of theirs is in access.groups": access.groups,
+            "not named in access.users": access.users,
+        }
+        return ", ".join(text for text, names in missed.items() if names) or "access names nobody"
 
     def show_service_ctrl(self, user: User, state: str) -> bool:  # noqa: ARG002 - the contract
         """Whether the user's services page has a row for this service."""

@@ -17,10 +17,10 @@ from svcctl.hooks.registry import build_manager
 from svcctl.locks import Locks
 from svcctl.model import NOTHING, Account, AccountStatus
 from svcctl.runs.engine import Site, current_actor
+from svcctl.runs.plan import managed_groups
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store import runs as run_rows
-from svcctl.store.census import group_names
 from svcctl.store.database import Connection
 from svcctl.store.people import find_present
 
@@ -123,9 +123,6 @@ def _find(manager: Manager, hook: ServiceHook, uid: str | None, name: str | None
 def _taken_over(
     connection: Connection, hook: ServiceHook, remote: RemoteAccount, account_id: int, user_id: int
 ) -> Account:
-    managed = {
-        name for group in group_names(connection).values() for name in hook.group_names(group)
-    }
     return Account(
         service=hook.name,
         user_id=user_id,
@@ -133,7 +130,7 @@ def _taken_over(
         status=AccountStatus.ACTIVE if remote.active else AccountStatus.DISABLED,
         uid=remote.uid,
         name=remote.name,
-        groups=(remote.groups or frozenset()) & managed,
+        groups=(remote.groups or frozenset()) & managed_groups(connection, hook),
         nickname=remote.nickname or "",
         data=remote.data,
         disabled_at=None if remote.active else stamp(),

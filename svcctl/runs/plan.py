@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from svcctl.clock import stamp
-from svcctl.errors import ExitCode, HookError, Invalid, ManagerError, SvcctlError
+from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, ManagerError, SvcctlError
 from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.manager import VERBS, Manager, RemoteAccount
 from svcctl.model import Account, Operation, User, Verb, difference, effect, to_json
@@ -385,7 +385,7 @@ class Planner:
         """Accounts as the service lists them, page by page, as the base of update_all_groups."""
         seen: set[int] = set()
         observed: dict[int, frozenset[str]] = {}
-        managed = self._managed_groups(hook)
+        managed = managed_groups(self.connection, hook)
         planned = len(self.plan.accounts)
         default = keeps_default(hook, "update_all_groups")
         pairs: list[tuple[User, Account]] = []
@@ -403,15 +403,7 @@ class Planner:
         except SvcctlError as error:
             del self.plan.accounts[planned:]
             self.plan.drop(hook.name)
-            code = ExitCode.INCOMPLETE if isinstance(error, ManagerError) else error.exit_code
-            self.plan.problems.append(
-                Problem(
-                    hook.name,
-                    f"could not be read completely: {error.message}",
-                    code,
-                    hint=error.hint,
-                )
-            )
+            self.plan.problems.append(_unread(hook.name, error))
             return
         self.plan.observed.update(observed)
         for user, rows in stream(self.connection, self.users, (hook.name,)):
@@ -419,13 +411,6 @@ class Planner:
                 account = account_rows.from_row(row)
                 if account.active and account.id not in seen:
                     self.plan.missing.append((hook.name, user.username, account.name))
-
-    def _managed_groups(self, hook: ServiceHook) -> frozenset[str]:
-        sources = set(group_names(self.connection).values())
-        sources.update(hook.config.groups.map)
-        if hook.config.groups.state:
-            sources.update(hook.config.access.states)
-        return frozenset(name for group in sources for name in hook.group_names(group))
 
     def _matched(
         self,
@@ -437,10 +422,11 @@ class Planner:
     ) -> Iterator[tuple[User, Account]]:
         ours = account_rows.by_uid(self.connection, hook.name, [remote.uid for remote in page])
         remotes = {remote.uid: remote for remote in page}
+        # Pages shift while they are read: an account may be listed again.
         people = {
             account.user_id: account
             for account in ours.values()
-            if account.id not in self.unsettled
+            if account.id not in self.unsettled and account.id not in seen
         }
         seen.update(account.id for account in ours.values() if account.id is not None)
         if not people:
@@ -449,7 +435,9 @@ class Planner:
         for user, _ in stream(self.connection, chosen, (), states=self.states):
             account = people[user.id]
             assert account.uid is not None
-            listed = remotes[account.uid].groups or frozenset()
+            listed = remotes[account.uid].groups
+            if listed is None:
+                raise Incomplete(f"{hook.name} does not say who is in which group")
             real = listed & (managed | account.groups)
             if real != account.groups:
                 assert account.id is not None
@@ -473,6 +461,13 @@ class Planner:
             raise HookError(
                 f"services.{hook.name}: update_all_groups yielded an operation for user {error}",
                 hint="only the users given have an account here",
+            ) from error
+        except SvcctlError:
+            raise
+        except Exception as error:
+            raise HookError(
+                f"services.{hook.name}: the hook failed: {type(error).__name__}: {error}",
+                hint="this is a defect in the hook; -vv shows where",
             ) from error
         finally:
             view.clear()
@@ -607,21 +602,46 @@ def _removes(planned: PlannedAccount, at: str) -> bool:
     return False
 
 
+def managed_groups(connection: Connection, hook: ServiceHook) -> frozenset[str]:
+    """The remote groups that svcctl may add and remove on the service."""
+    sources = set(group_names(connection).values())
+    sources.update(hook.config.groups.map)
+    if hook.config.groups.state:
+        sources.update(hook.config.access.states)
+    names: set[str] = set()
+    for group in sources:
+        with suppress(Invalid):  # a name that the service cannot have stands for none
+            names.update(hook.group_names(group))
+    return frozenset(names)
+
+
 def _listed(manager: Manager) -> Iterator[list[RemoteAccount]]:
     """The service's accounts in pages, with groups; read while the tripwire looks away."""
-    with allowed():
-        pages = chunks(manager.list_accounts())
+    pages: Iterator[list[RemoteAccount]] | None = None
     while True:
         with allowed():
-            page = next(pages, None)
-            if page is None:
-                return
-            if any(remote.groups is None for remote in page):
-                page = [
-                    manager.get_account(remote.uid) if remote.groups is None else remote
-                    for remote in page
-                ]
+            try:
+                pages = pages or chunks(manager.list_accounts())
+                page = next(pages, None)
+                if page is None:
+                    return
+                if any(remote.groups is None for remote in page):
+                    page = [
+                        manager.get_account(remote.uid) if remote.groups is None else remote
+                        for remote in page
+                    ]
+            except ManagerError:
+                raise
+            except Exception as error:
+                raise Incomplete(f"{type(error).__name__}: {error}") from error
         yield page
+
+
+def _unread(service: str, error: SvcctlError) -> Problem:
+    if isinstance(error, ManagerError):
+        said = f"could not be read completely: {error.message}"
+        return Problem(service, said, ExitCode.INCOMPLETE, hint=error.hint)
+    return Problem(service, error.message, error.exit_code, hint=error.hint)
 
 
 def changes(

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     Update,
     bindparam,
+    case,
     func,
     insert,
     literal_column,
@@ -22,6 +23,8 @@ from svcctl.store.chunks import chunks, update_each
 from svcctl.store.tables import accounts, operations, runs, users
 
 _OPEN = sorted(status.value for status in OPEN)
+_MANY = 5000
+"""Half the time of short lists; both databases take six times as many parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +91,18 @@ def unfinished(connection: Connection, services: Iterable[str]) -> list[Recorded
 def supersede(connection: Connection, ids: Iterable[int]) -> None:
     """Open operations give way to a newer plan; failed ones lose their next attempt."""
     moment = stamp()
-    for chunk in chunks(sorted(ids)):
-        among = operations.c.id.in_(chunk)
-        connection.execute(
-            update(operations)
-            .where(among, operations.c.status.in_(_OPEN))
-            .values(status=OperationStatus.SUPERSEDED.value, ended_at=moment, next_attempt_at=None)
+    is_open = operations.c.status.in_(_OPEN)
+    giving_way = (
+        update(operations)
+        .where(or_(is_open, operations.c.next_attempt_at.isnot(None)))
+        .values(
+            status=case((is_open, OperationStatus.SUPERSEDED.value), else_=operations.c.status),
+            ended_at=case((is_open, moment), else_=operations.c.ended_at),
+            next_attempt_at=None,
         )
-        connection.execute(
-            update(operations)
-            .where(among, operations.c.next_attempt_at.isnot(None))
-            .values(next_attempt_at=None)
-        )
+    )
+    for chunk in chunks(sorted(ids), _MANY):
+        connection.execute(giving_way.where(operations.c.id.in_(chunk)))
 
 
 def journal(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:

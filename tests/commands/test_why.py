@@ -26,7 +26,7 @@ password_file = "passwords"
 access.states = ["Member"]
 """
 GIVEN = "state Member is in access.states"
-REFUSED = "neither state Guest nor a group nor the name is in access"
+REFUSED = "state Guest is not in access.states"
 MOMENT = "2026-11-22T20:40:22Z"
 
 

@@ -28,11 +28,9 @@ from svcctl.hooks.htpasswd import (
     HtpasswdConfig,
     HtpasswdHook,
     HtpasswdManager,
-    _checked,
-    _File,
-    _raw,
-    _text,
 )
+from svcctl.hooks.htpasswd.files import File
+from svcctl.hooks.htpasswd.lines import checked, raw_of, text_of
 from svcctl.hooks.manager import GroupChange, NewAccount, RemoteAccount
 from svcctl.model import Account, AccountStatus, User, Verb
 
@@ -446,8 +444,8 @@ def test_whatever_the_name_rule_lets_through_can_be_written(username: str) -> No
         name = hook(password_file="p").username_for(user)
     except Invalid:
         return
-    assert _checked(name) == _raw(name) == name.encode()
-    assert _text(name.encode()) == name
+    assert checked(name) == raw_of(name) == name.encode()
+    assert text_of(name.encode()) == name
 
 
 # The file as a file
@@ -650,7 +648,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_another_programs_edit_in_between_is_not_overwritten(passwords: Path) -> None:
-    file = _File(passwords)
+    file = File(passwords)
     file.read()
     passwords.write_bytes(b"eve:" + APR1 + b"\n")
     with pytest.raises(Transient, match="changed by another program"):
@@ -711,7 +709,7 @@ def test_a_killed_process_frees_the_lock(manager: HtpasswdManager) -> None:
 def test_a_held_lock_is_transient_and_names_its_file(
     passwords: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr("svcctl.hooks.htpasswd._LOCK_SECONDS", seconds)
+    monkeypatch.setattr("svcctl.hooks.htpasswd.files.LOCK_SECONDS", seconds)
     manager, other = HtpasswdManager(passwords, cost=4), HtpasswdManager(passwords, cost=4)
     with other._locked(), pytest.raises(Transient, match=r"passwords.lock: held by another"):
         manager.create_account(ADA)

@@ -36,7 +36,7 @@ from svcctl.hooks.manager import (
     capabilities,
 )
 from svcctl.hooks.sandbox import SandboxConfig, SandboxHook, SandboxManager
-from svcctl.hooks.sandbox_commands import app
+from svcctl.hooks.sandbox.commands import app
 
 
 class Build:
@@ -401,6 +401,7 @@ def test_a_fault_can_hang_and_others_go_on(sandbox: Build) -> None:
         ("create_account", "lost@0", "is not a fault"),
         ("create_account", "", "is not a fault"),
         ("create_account", "trans(.*)", "is not a fault"),
+        ("create_account", "(", "is not a fault"),
         ("create_account", "incomplete@2", "create_account: only a listing can be incomplete"),
     ],
 )
