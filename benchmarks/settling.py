@@ -8,7 +8,8 @@ from benchmarks.measure import Row, in_turn, own_peak
 from benchmarks.site import build
 from svcctl.config.load import load
 from svcctl.hooks.registry import load_hooks
-from svcctl.runs.engine import Options, Site, run as run_task
+from svcctl.runs.engine import Options, Site
+from svcctl.runs.engine import run as run_task
 from svcctl.store.census import EVERYBODY
 from svcctl.tasks.task import SYNC
 
