@@ -17,7 +17,7 @@ PYTHON ?= $(shell \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check live bench clean
+.PHONY: help demo test check live bench docs clean
 
 help:
 	@echo "make demo    a complete tour of svcctl in a temporary folder"
@@ -25,6 +25,7 @@ help:
 	@echo "make check   format, lint, types, layers"
 	@echo "make live    the tests against real servers (Apache, nginx, Subversion, PostgreSQL)"
 	@echo "make bench   the benchmarks"
+	@echo "make docs    the pages that say what the code says"
 	@echo "make clean   remove what make made"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python (3.11 or newer), VENV=DIR the virtual environment;"
@@ -48,6 +49,9 @@ live: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.dev
+	@$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

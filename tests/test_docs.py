@@ -122,7 +122,7 @@ def test_the_reference_of_hooks_names_the_whole_contract_and_nothing_else() -> N
 def test_a_generated_page_is_up_to_date(name: str, clean: Path) -> None:
     page: Callable[[], str] = generator().PAGES[name]
     stands = (DOCS / name).read_text(encoding="utf-8")
-    assert stands == page(), f"docs/{name} is old: run .venv/bin/python docs/generate.py"
+    assert stands == page(), f"docs/{name} is old: run make docs"
 
 
 # Links and names

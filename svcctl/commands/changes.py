@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from svcctl.commands.options import Format
-from svcctl.commands.output import ask, plain, say, write, write_json, write_line
+from svcctl.commands.output import Table, ask, emit, plain, say, write, write_json, write_line
 from svcctl.commands.session import Session
 
 if TYPE_CHECKING:
@@ -90,6 +90,15 @@ def _show(changes: Sequence["Change"], form: Format, *, dry_run: bool, follows: 
             write_line({"event": "change", "dry_run": dry_run, **row})
     elif form is Format.JSON and not follows:
         write_json("changes", {"dry_run": dry_run, "changes": rows})
+    elif form is Format.CSV and not follows:
+        cells = [
+            {
+                **row,
+                "fields": sentence(change.username, "changed", change.fields).partition(": ")[2],
+            }
+            for row, change in zip(rows, changes, strict=True)
+        ]
+        emit(Table("changes", ("user", "change", "fields"), cells), form)
     else:
         tell = write if form is Format.TEXT or not follows else say
         for change in changes:

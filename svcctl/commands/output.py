@@ -8,6 +8,7 @@ import signal
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +113,9 @@ def ask(question: str) -> bool:
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return typer.confirm(question, err=True)
+        # Typer leaves the question's last character to input(), which writes to stdout.
+        with redirect_stdout(sys.stderr):
+            return typer.confirm(question, err=True)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

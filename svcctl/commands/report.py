@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from svcctl.commands.options import Format
 from svcctl.commands.output import Table, emit, plain, say, write, write_json, write_line
+from svcctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from svcctl.runs.apply import Applied
@@ -127,16 +128,22 @@ def _text(report: "Report", *, quiet: bool) -> None:
     for problem in (*report.problems, *report.plan.problems):
         whom = f"{problem.username}: " if problem.username else ""
         say(f"{problem.service}: {whom}{problem.message}")
-        if problem.hint:
-            say(f"hint: {problem.hint}")
+        hint = problem.hint
+        if hint is None and problem.code is ExitCode.INCOMPLETE:
+            hint = (
+                f"nothing was changed there; svcctl services check {problem.service} looks closer"
+            )
+        if hint:
+            say(f"hint: {hint}")
     if sys.stderr.isatty() and not quiet:
         for note in report.notes:
             whom = f"{note.username}: " if note.username else ""
             say(f"{note.service}: {whom}{note.message}")
     for service, error in report.gave_up.items():
         say(f"{service}: gave up after repeated failures: {error.message}")
-        if error.hint:
-            say(f"hint: {error.hint}")
+    hints = [one.hint for one in report.applied] + [e.hint for e in report.gave_up.values()]
+    for hint in dict.fromkeys(filter(None, hints)):
+        say(f"hint: {hint}")
     for service, left in report.left.items():
         say(f"{service}: {left} accounts are left for the next run")
     for held in report.held:

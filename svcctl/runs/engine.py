@@ -169,11 +169,16 @@ class _Run:
             unfinished = operation_rows.unfinished(connection, self.hooks)
             with tripwire("a dry run"):
                 with allowed():
-                    verified = recover.verify(connection, unfinished, self.hooks, self.manager)
+                    verified = recover.verify(
+                        connection, unfinished, self.hooks, self.manager, self.stop
+                    )
                 states = stale_states(connection, self.site.settings.state_rules())
                 plan = self._plan(connection, unfinished, verified, states)
             held = self._guard(connection, plan)
         report = Report(self.options.command or self.task.name, dry_run=True, plan=plan, held=held)
+        report.deferred = journals.not_due(
+            plan, verified.rest(unfinished), force=self.options.force
+        )
         report.problems = [*self.problems, *verified.problems]
         report.notes = [*self.notes, *plan.notes]
         report.verified = _told(verified)
@@ -253,7 +258,7 @@ class _Run:
     def _verify(self) -> tuple[list[operation_rows.Recorded], recover.Verified]:
         with self.site.database.read() as connection:
             unfinished = operation_rows.unfinished(connection, self.hooks)
-            verified = recover.verify(connection, unfinished, self.hooks, self.manager)
+            verified = recover.verify(connection, unfinished, self.hooks, self.manager, self.stop)
         if verified:
             with self.site.database.write(durable=True) as connection:
                 recover.write(connection, verified, self.hooks)
@@ -285,9 +290,7 @@ class _Run:
     def _unsettled(
         self, unfinished: list[operation_rows.Recorded], verified: recover.Verified
     ) -> frozenset[int]:
-        settled = {row.id for row, status, _ in verified.settled if status in _SETTLED}
-        settled.update(row.id for row, _, _ in verified.done)
-        left = [row for row in unfinished if row.id not in settled]
+        left = verified.rest(unfinished)
         waiting = {row.account_id for row in left if row.status is OperationStatus.UNKNOWN}
         if not self.task.decides_access:
             first: dict[int, operation_rows.Recorded] = {}
@@ -382,9 +385,6 @@ class _Run:
 
     def _password(self, job: journals.Job) -> str | None:
         return self.options.passwords.get((job.account.service, job.username))
-
-
-_SETTLED = frozenset({OperationStatus.SUPERSEDED, OperationStatus.FAILED, OperationStatus.DONE})
 
 
 def _told(verified: recover.Verified) -> list[tuple[str, str, str]]:

@@ -129,6 +129,20 @@ def write(
     return journal
 
 
+def not_due(
+    plan: Plan, unfinished: list[Recorded], *, force: bool
+) -> list[tuple[PlannedAccount, str]]:
+    """What `write` would leave alone because an earlier run failed with it, and until when."""
+    earlier = _Earlier(unfinished, plan, force=force)
+    found = []
+    for planned in plan.accounts:
+        if planned.verdict != "skipped" and planned.account.id is not None:
+            before = earlier.same(planned, planned.account.id)
+            if before is not None and not _both_held(before, planned) and earlier.too_soon(before):
+                found.append((planned, before.next_attempt_at or ""))
+    return found
+
+
 class _Earlier:
     """What earlier runs left about the accounts that this plan decided anew."""
 

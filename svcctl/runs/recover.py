@@ -5,6 +5,7 @@ the machine lost power right after). An operation that is `unknown` waits until 
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +24,7 @@ from svcctl.model import (
     difference,
     effect,
 )
-from svcctl.runs.lane import external_id, is_ours, renamed
+from svcctl.runs.lane import Pacer, Stop, external_id, is_ours, rate_of, renamed
 from svcctl.runs.plan import Problem
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
@@ -46,6 +47,17 @@ class Verified:
     suspicious: set[str] = field(default_factory=set)
     unended_runs: set[int] = field(default_factory=set)
 
+    def rest(self, unfinished: Iterable[Recorded]) -> list[Recorded]:
+        """What stays open, or waits for another attempt, when this is written."""
+        done = {row.id for row, _, _ in self.done}
+        settled = {row.id: status for row, status, _ in self.settled}
+        left = [
+            replace(row, status=settled.get(row.id, row.status))
+            for row in unfinished
+            if row.id not in done
+        ]
+        return [row for row in left if row.status is not OperationStatus.SUPERSEDED]
+
     def __bool__(self) -> bool:
         return bool(self.settled or self.done or self.unended_runs)
 
@@ -55,8 +67,12 @@ def verify(
     unfinished: Iterable[Recorded],
     hooks: Mapping[str, ServiceHook],
     managers: Callable[[str], Manager],
+    stop: Stop,
 ) -> Verified:
-    """Look at every operation that may have been done without a record of it."""
+    """Look at every operation that may have been done without a record of it.
+
+    What was looked at before a service failed counts; the rest is for a later run.
+    """
     verified = Verified()
     unfinished = [row for row in unfinished if row.service in hooks]
     doubtful: dict[str, list[Recorded]] = {}
@@ -76,17 +92,21 @@ def verify(
             doubtful.setdefault(row.service, []).append(row)
     for service, rows in doubtful.items():
         accounts = account_rows.by_id(connection, {row.account_id for row in rows})
+        left = deque(rows)
         try:
             manager = managers(service)
-            for row in rows:
+            pacer = Pacer(rate_of(hooks[service], manager))
+            while left and not pacer.wait(stop):
+                row = left[0]
                 account = verified.accounts.get(row.account_id, accounts[row.account_id])
                 if row.verb is Verb.CREATE:
                     _look_for_create(connection, verified, manager, hooks[service], row, account)
                 else:
                     _look(verified, manager, row, account)
+                left.popleft()
         except Exception as error:  # noqa: BLE001 - a manager is foreign code
-            verified.unsettled.update(row.account_id for row in rows)
             verified.problems.append(_unverified(service, error))
+        verified.unsettled.update(row.account_id for row in left)
     return verified
 
 
@@ -108,7 +128,7 @@ def _look(verified: Verified, manager: Manager, row: Recorded, account: Account)
             (row, OperationStatus.FAILED, "interrupted; set the password again")
         )
     elif account.uid is None or "get_account" not in capabilities(type(manager)):
-        verified.settled.append((row, _not_done(row), "cannot be looked at; planned anew"))
+        verified.settled.append(_not_done(row, "cannot be looked at"))
     else:
         try:
             remote = manager.get_account(account.uid)
@@ -128,17 +148,18 @@ def _look(verified: Verified, manager: Manager, row: Recorded, account: Account)
         else:
             if real != account:
                 verified.accounts[row.account_id] = real
-            verified.settled.append((row, _not_done(row), "not done; planned anew"))
+            verified.settled.append(_not_done(row, "not done"))
 
 
 def _operation(row: Recorded) -> Operation:
     return Operation(row.verb, row.user_id, "", json.loads(row.args))
 
 
-def _not_done(row: Recorded) -> OperationStatus:
+def _not_done(row: Recorded, why: str) -> tuple[Recorded, OperationStatus, str]:
     """What had failed before somebody looked goes on waiting for its next attempt."""
-    waits = row.next_attempt_at is not None
-    return OperationStatus.FAILED if waits else OperationStatus.SUPERSEDED
+    if row.next_attempt_at is not None:
+        return row, OperationStatus.FAILED, why
+    return row, OperationStatus.SUPERSEDED, f"{why}; planned anew"
 
 
 def _look_for_create(

@@ -67,9 +67,11 @@ class Report:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each operation as a flat row, in the order of the plan or as it ended."""
         if self.dry_run or self.declined:
+            later = {id(planned) for planned, _ in self.deferred}
             for planned in self.plan.accounts:
-                if planned.verdict != "skipped":
+                if planned.verdict != "skipped" and id(planned) not in later:
                     yield from _planned_rows(planned, self.plan.at, planned.verdict or "planned")
+            yield from self._deferred_rows()
             return
         for one in self.applied:
             yield {
@@ -85,6 +87,9 @@ class Report:
             }
         for planned, _ in self.held_accounts:
             yield from _planned_rows(planned, self.plan.at, "held")
+        yield from self._deferred_rows()
+
+    def _deferred_rows(self) -> Iterator[dict[str, Any]]:
         for planned, until in self.deferred:
             for row in _planned_rows(planned, self.plan.at, "deferred"):
                 yield {**row, "error": f"failed before; next attempt after {until}"}

@@ -8,7 +8,18 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    Row,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from svcctl.errors import ConfigError, ExitCode, SchemaError, StoreError
@@ -19,8 +30,6 @@ from svcctl.store.sqlite import (
     pragma,
     require_references,
 )
-
-__all__ = ["BUSY_SECONDS", "SCHEMA", "Connection", "Database", "schema_of"]
 
 __all__ = ["BUSY_SECONDS", "SCHEMA", "Connection", "Database", "Row", "schema_of"]
 """`Connection` and `Row` are what the layers above hand around without knowing SQLAlchemy."""
@@ -59,6 +68,7 @@ class Database:
     def engine(self) -> Engine:
         if self._engine is None:
             self._engine = self._file.engine() if self.sqlite else self._server_engine()
+            event.listen(self._engine, "handle_error", self._refuse_values)
         return self._engine
 
     @property
@@ -249,6 +259,14 @@ class Database:
             dbapi.autocommit = False
 
         return engine
+
+    def _refuse_values(self, context: ExceptionContext) -> None:
+        """Values that the driver cannot send."""
+        if isinstance(context.original_exception, (UnicodeEncodeError, OverflowError)):
+            raise StoreError(
+                f"{self.name}: a value cannot be stored: {context.original_exception}",
+                hint="look for a broken character or an enormous number in what was given",
+            ) from context.original_exception
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

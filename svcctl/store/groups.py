@@ -11,11 +11,13 @@ from svcctl.errors import UsageError
 from svcctl.store.chunks import chunks
 from svcctl.store.people import OPERATOR
 from svcctl.store.tables import groups, memberships, users
+from svcctl.store.texts import fits
 
 
 def find_group(connection: Connection, name: str) -> Row[Any]:
     """The group's row. Raises UsageError, with names that are close, if there is none."""
-    row = connection.execute(select(groups).where(groups.c.name == name)).first()
+    found = select(groups).where(groups.c.name == name)
+    row = connection.execute(found).first() if fits(name) else None
     if row is None:
         known = list(connection.scalars(select(groups.c.name).order_by(groups.c.name)))
         close = get_close_matches(name, known, n=3)
@@ -41,6 +43,8 @@ def listing(connection: Connection) -> list[dict[str, Any]]:
 
 def names_like(connection: Connection, start: str, *, limit: int) -> list[tuple[str, str]]:
     """Names of groups that begin so, with their origin; in order."""
+    if not fits(start):
+        return []
     statement = (
         select(groups.c.name, groups.c.origin)
         .where(groups.c.name.startswith(start, autoescape=True))
@@ -84,7 +88,7 @@ def ensure(connection: Connection, names: Iterable[str], origin: str) -> dict[st
 def _ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     return {
         name: id_
-        for part in chunks(names)
+        for part in chunks(filter(fits, names))
         for id_, name in connection.execute(
             select(groups.c.id, groups.c.name).where(groups.c.name.in_(part))
         )

@@ -7,16 +7,18 @@ from sqlalchemy import Connection, func, select
 
 from svcctl.model import OperationStatus
 from svcctl.store import accounts as account_rows
-from svcctl.store.operations import resolve
-from svcctl.store.tables import accounts, operations, runs, users
+from svcctl.store.operations import open_ids, resolve
+from svcctl.store.tables import LARGEST_ID, accounts, operations, runs, users
 
-_HELD = operations.c.status == OperationStatus.HELD.value
+_HELD = operations.c.id.in_(open_ids(OperationStatus.HELD))
 
 
 def held(
     connection: Connection, *, services: Iterable[str] | None = None, run_id: int | None = None
 ) -> list[dict[str, Any]]:
     """Every held operation, with its ids and names."""
+    if run_id is not None and run_id > LARGEST_ID:
+        return []
     statement = (
         select(
             operations.c.id,

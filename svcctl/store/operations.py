@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Select,
     Update,
     bindparam,
     case,
@@ -14,17 +15,36 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
+    union,
     update,
 )
 
 from svcctl.clock import stamp
 from svcctl.model import OPEN, OperationStatus, Verb, to_json
 from svcctl.store.chunks import chunks, update_each
-from svcctl.store.tables import accounts, operations, runs, users
+from svcctl.store.tables import (
+    DONE_REMOVAL,
+    OPEN_OPERATION,
+    accounts,
+    operations,
+    runs,
+    users,
+)
+from svcctl.store.texts import legible
 
 _OPEN = sorted(status.value for status in OPEN)
 _MANY = 5000
 """Half the time of short lists; both databases take six times as many parameters."""
+
+
+_TO_RETRY = select(operations.c.id).where(operations.c.next_attempt_at.isnot(None))
+_UNFINISHED = union(select(operations.c.id).where(text(OPEN_OPERATION)), _TO_RETRY)
+
+
+def open_ids(status: OperationStatus) -> Select[tuple[int]]:
+    """The ids of open operations that stand so, found without a look at the history."""
+    return select(operations.c.id).where(text(OPEN_OPERATION), operations.c.status == status.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +101,7 @@ def unfinished(connection: Connection, services: Iterable[str]) -> list[Recorded
         .join(runs, runs.c.id == operations.c.run_id)
         .where(
             operations.c.service.in_(sorted(services)),
-            or_(operations.c.status.in_(_OPEN), operations.c.next_attempt_at.isnot(None)),
+            operations.c.id.in_(_UNFINISHED),
         )
         .order_by(operations.c.id)
     )
@@ -173,7 +193,7 @@ def ended(
         "b_attempts": attempts,
         "b_next_attempt_at": next_attempt_at,
         "b_ended_at": None if status is OperationStatus.PENDING else stamp(),
-        "b_error": error,
+        "b_error": None if error is None else legible(error),
     }
 
 
@@ -189,8 +209,7 @@ def recent_removals(connection: Connection, service: str, *, since: str) -> int:
     """How many accounts lost access since then by operations that count against the limits."""
     statement = select(func.count(func.distinct(operations.c.account_id))).where(
         operations.c.service == service,
-        operations.c.removal,
-        operations.c.status == OperationStatus.DONE.value,
+        text(DONE_REMOVAL),
         operations.c.ended_at >= since,
     )
     return connection.scalar(statement) or 0
@@ -245,10 +264,7 @@ def failed_users(connection: Connection, services: Iterable[str]) -> frozenset[i
     """Users for whom an operation failed and waits for another attempt, or is unknown."""
     statement = select(operations.c.user_id).where(
         operations.c.service.in_(sorted(services)),
-        or_(
-            operations.c.next_attempt_at.isnot(None),
-            operations.c.status == OperationStatus.UNKNOWN.value,
-        ),
+        operations.c.id.in_(union(open_ids(OperationStatus.UNKNOWN), _TO_RETRY)),
     )
     return frozenset(connection.scalars(statement))
 

@@ -14,6 +14,7 @@ from svcctl.errors import UsageError
 from svcctl.model import to_json
 from svcctl.store.chunks import chunks
 from svcctl.store.tables import accounts, groups, memberships, users
+from svcctl.store.texts import fits, legible
 
 OPERATOR = "operator"
 """The origin of what a person at the shell said; no source overrules it."""
@@ -24,7 +25,8 @@ _FETCH = 2000
 
 def find_user(connection: Connection, username: str) -> Row[Any]:
     """The user's row. Raises UsageError, with names that are close, if there is none."""
-    row = connection.execute(select(users).where(users.c.username == username)).first()
+    found = select(users).where(users.c.username == username)
+    row = connection.execute(found).first() if fits(username) else None
     if row is None:
         raise UsageError(f"no such user: {username}", hint=_close_to(connection, username))
     return row
@@ -46,7 +48,7 @@ def ids_of(connection: Connection, usernames: Iterable[str]) -> list[int]:
     names = list(dict.fromkeys(usernames))
     found = {
         username: id_
-        for part in chunks(names)
+        for part in chunks(filter(fits, names))
         for id_, username in connection.execute(
             select(users.c.id, users.c.username).where(users.c.username.in_(part))
         )
@@ -80,6 +82,8 @@ def names_of(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
 
 def names_like(connection: Connection, start: str, *, limit: int) -> list[tuple[str, str]]:
     """Usernames that begin so, with the user's state; in order."""
+    if not fits(start):
+        return []
     statement = (
         select(users.c.username, users.c.state)
         .where(users.c.username.startswith(start, autoescape=True), users.c.removed_at.is_(None))
@@ -93,8 +97,8 @@ def _close_to(connection: Connection, username: str) -> str:
     names = select(users.c.username).order_by(users.c.username)
     some = list(connection.scalars(names.limit(_COMPARED + 1)))
     if len(some) > _COMPARED:
-        start = username[:2].lower().replace("%", "").replace("_", "")
-        alike = func.lower(users.c.username).like(f"{start}%")
+        start = legible(username[:2].lower())
+        alike = func.lower(users.c.username).startswith(start, autoescape=True)
         some = list(connection.scalars(names.where(alike).limit(_COMPARED)))
     close = get_close_matches(username, some, n=3)
     if close:

@@ -8,13 +8,20 @@ from sqlalchemy import Connection, delete, insert, select, update
 from svcctl.clock import stamp
 from svcctl.model import to_json
 from svcctl.store.chunks import chunks
-from svcctl.store.tables import notifications, paused_services, runs
+from svcctl.store.tables import LARGEST_ID, notifications, paused_services, runs
+from svcctl.store.texts import legible
 
 
 def begin(connection: Connection, *, command: str, actor: str, host: str, pid: int) -> int:
     """Record that a run starts; its id."""
     result = connection.execute(
-        insert(runs).values(command=command, actor=actor, host=host, pid=pid, started_at=stamp())
+        insert(runs).values(
+            command=legible(command),
+            actor=legible(actor),
+            host=legible(host),
+            pid=pid,
+            started_at=stamp(),
+        )
     )
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
@@ -45,15 +52,26 @@ def listing(connection: Connection, *, limit: int) -> list[Mapping[str, Any]]:
 
 
 def find(connection: Connection, run_id: int) -> Mapping[str, Any] | None:
+    if run_id > LARGEST_ID:
+        return None
     row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
     return dict(row) if row else None
 
 
 def notify(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Keep something to tell a user (`user_id`) or the operators (None) until it is sent."""
-    if rows:
-        moment = stamp()
-        connection.execute(insert(notifications), [{**row, "created_at": moment} for row in rows])
+    moment = stamp()
+    kept = [
+        {
+            **row,
+            "title": legible(row["title"]),
+            "message": legible(row["message"]),
+            "created_at": moment,
+        }
+        for row in rows
+    ]
+    if kept:
+        connection.execute(insert(notifications), kept)
 
 
 def paused(connection: Connection) -> dict[str, Mapping[str, Any]]:
@@ -67,7 +85,7 @@ def pause(connection: Connection, service: str, *, reason: str, actor: str) -> N
     if service not in paused(connection):
         connection.execute(
             insert(paused_services).values(
-                service=service, since=stamp(), reason=reason, actor=actor
+                service=service, since=stamp(), reason=legible(reason), actor=legible(actor)
             )
         )
 

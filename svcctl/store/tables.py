@@ -13,6 +13,8 @@ from sqlmodel import Field, SQLModel
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that both kinds of database sort the way Python does."""
 
+LARGEST_ID = 2**31 - 1
+"""PostgreSQL's integers end here; asking it for a greater one is an error."""
 
 _NAMES = {
     "pk": "%(table_name)s_pk",
@@ -158,7 +160,9 @@ class RunRow(Row, table=True):
     summary: str = _json("{}")
 
 
-_OPEN = "status IN ('pending', 'running', 'unknown', 'held')"
+OPEN_OPERATION = "status IN ('pending', 'running', 'unknown', 'held')"
+DONE_REMOVAL = "removal AND status = 'done'"
+"""Word for word in queries too: with parameters in it, SQLite does not use a partial index."""
 
 
 class OperationRow(Row, table=True):
@@ -171,8 +175,8 @@ class OperationRow(Row, table=True):
             "account_id",
             "verb",
             unique=True,
-            sqlite_where=text(_OPEN),
-            postgresql_where=text(_OPEN),
+            sqlite_where=text(OPEN_OPERATION),
+            postgresql_where=text(OPEN_OPERATION),
         ),
         Index("operations_account", "account_id", "id"),
         Index("operations_user", "user_id", "id"),
@@ -188,8 +192,8 @@ class OperationRow(Row, table=True):
             "operations_removals",
             "service",
             "ended_at",
-            sqlite_where=text("removal AND status = 'done'"),
-            postgresql_where=text("removal AND status = 'done'"),
+            sqlite_where=text(DONE_REMOVAL),
+            postgresql_where=text(DONE_REMOVAL),
         ),
         CheckConstraint(
             "status IN ('pending', 'running', 'unknown', 'held', 'done', 'failed', 'skipped',"

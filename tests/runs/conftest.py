@@ -12,16 +12,23 @@ from svcctl.runs import lane
 # The tests import `engine_world`, the configurations name the hooks of `engine_hooks`.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine_world import STATES, World
+from engine_world import STATES, Forks, World  # type: ignore[import-not-found]
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.close()
 
 
 @pytest.fixture
-def world(site: Any, svcctl: Any) -> Iterator[Callable[..., World]]:
+def world(site: Any, svcctl: Any, forks: Forks) -> Iterator[Callable[..., World]]:
     """`world(service tables…, top="")`: a site with these services and nobody in it."""
     made: list[World] = []
 
     def build(*tables: str, top: str = "", states: str = STATES) -> World:
-        made.append(World(site(top + states + "".join(tables)), svcctl))
+        made.append(World(site(top + states + "".join(tables)), svcctl, forks))
         return made[-1]
 
     yield build

@@ -6,14 +6,14 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from svcctl.errors import Denied, RateLimited, Transient
-from svcctl.hooks.manager import Created, Manager, NewAccount, RateLimit, RemoteAccount
+from svcctl.hooks.manager import Created, GroupChange, Manager, NewAccount, RateLimit, RemoteAccount
 from svcctl.hooks.sandbox import SandboxHook, SandboxManager
 from svcctl.model import Operation, User, Verb
 from svcctl.names import NameRule
@@ -74,7 +74,7 @@ class NoPasswordManager(Manager):
 class OverreachingHook(SandboxHook):
     """Yields a verb that its manager has not."""
 
-    manager_class = NoPasswordManager
+    manager_class = NoPasswordManager  # type: ignore[assignment]
 
     def create_user(self, user: User) -> Iterator[Operation]:
         yield from super().create_user(user)
@@ -85,10 +85,8 @@ class DialingHook(SandboxHook):
     """Asks the network while it decides, and swallows the refusal."""
 
     def groups_for(self, user: User) -> frozenset[str]:
-        try:
+        with suppress(Exception):  # as careless code does
             socket.create_connection(("127.0.0.1", 9), timeout=0.1)
-        except Exception:  # noqa: BLE001, S110 - as careless code does
-            pass
         return super().groups_for(user)
 
 
@@ -214,7 +212,7 @@ class MeetingHook(SandboxHook):
 
 
 class UnsearchableManager(SandboxManager):
-    find_account = Manager.find_account  # type: ignore[assignment]
+    find_account = Manager.find_account
 
 
 class UnsearchableHook(SandboxHook):
@@ -369,3 +367,106 @@ class FullDiskManager(SandboxManager):
 
 class FullDiskHook(SandboxHook):
     manager_class = FullDiskManager
+
+
+class SecretiveManager(SandboxManager):
+    """Shows accounts, and never their groups."""
+
+    def list_accounts(self) -> Iterator[RemoteAccount]:
+        for account in super().list_accounts():
+            yield replace(account, groups=None)
+
+    def get_account(self, uid: str) -> RemoteAccount:
+        return replace(super().get_account(uid), groups=None)
+
+
+class SecretiveHook(SandboxHook):
+    manager_class = SecretiveManager
+
+
+class TwiceManager(SandboxManager):
+    """The first page comes again when others have been read."""
+
+    def list_accounts(self) -> Iterator[RemoteAccount]:
+        first = list(super().list_accounts())
+        yield from first
+        for number in range(1000):
+            yield RemoteAccount(f"foreign-{number}", f"foreign{number}", groups=frozenset())
+        yield from first
+
+
+class TwiceHook(SandboxHook):
+    manager_class = TwiceManager
+
+
+class BossyHook(SandboxHook):
+    """Has an opinion on somebody who has no account."""
+
+    def update_all_groups(self, users: Iterable[User]) -> Iterator[Operation]:
+        yield self.operation(Verb.CHANGE_GROUPS, User(99, "nobody"), "so", add=["x"], remove=[])
+
+
+class BrokenHook(SandboxHook):
+    def update_all_groups(self, users: Iterable[User]) -> Iterator[Operation]:
+        yield from super().update_all_groups([])
+        raise ZeroDivisionError
+
+
+class TogetherHook(SandboxHook):
+    """Everybody into a group that is called after how many there are."""
+
+    def update_all_groups(self, users: Iterable[User]) -> Iterator[Operation]:
+        everybody = list(users)
+        for user in everybody:
+            name = f"of {len(everybody)}"
+            yield self.operation(Verb.CHANGE_GROUPS, user, "counted", add=[name], remove=[])
+
+
+class DyingManager(SandboxManager):
+    """Kills the process where ENGINE_KILL says: `create_account after 3` is its third create."""
+
+    concurrency = 1
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.where = tuple(os.environ.get("ENGINE_KILL", "never").split())
+        self.count: dict[tuple[str, str], int] = {}
+        self._die("build", "before")
+        super().__init__(path, **settings)
+
+    def _die(self, method: str, moment: str) -> None:
+        self.count[method, moment] = self.count.get((method, moment), 0) + 1
+        if self.where == (method, moment, str(self.count[method, moment])):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
+        found = super().find_account(external_id, name)
+        self._die("find_account", "after")
+        return found
+
+    def create_account(self, new: NewAccount) -> Created:
+        self._die("create_account", "before")
+        created = super().create_account(new)
+        self._die("create_account", "after")
+        return created
+
+    def set_nickname(self, uid: str, nickname: str) -> None:
+        self._die("set_nickname", "before")
+        super().set_nickname(uid, nickname)
+        self._die("set_nickname", "after")
+
+    def change_groups(self, uid: str, add: frozenset[str], remove: frozenset[str]) -> GroupChange:
+        done = super().change_groups(uid, add, remove)
+        self._die("change_groups", "after")
+        return done
+
+    def disable_account(self, uid: str) -> None:
+        super().disable_account(uid)
+        self._die("disable_account", "after")
+
+    def delete_account(self, uid: str) -> None:
+        super().delete_account(uid)
+        self._die("delete_account", "after")
+
+
+class DyingHook(SandboxHook):
+    manager_class = DyingManager

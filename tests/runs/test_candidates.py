@@ -38,7 +38,7 @@ def manager_of(*lacking: str) -> type[Manager]:
     def act(*_: Any) -> Any:
         raise AssertionError("planning acts on nothing")
 
-    verbs = {verb: act for verb in VERBS - set(lacking)}
+    verbs = dict.fromkeys(VERBS - set(lacking), act)
     return type("AnyManager", (Manager,), verbs)
 
 
@@ -244,7 +244,7 @@ NOBODY: dict[str, Any] = {
     "attributes": {},
     "accounts": [None, None],
 }
-DISABLED = {
+DISABLED: dict[str, Any] = {
     "status": "disabled",
     "disabled_at": None,
     "pin": None,
@@ -254,7 +254,7 @@ DISABLED = {
 
 
 @settings(
-    max_examples=int(os.environ.get("SVCCTL_EXAMPLES", "250")),
+    max_examples=int(os.environ.get("SVCCTL_EXAMPLES", "200")),
     deadline=None,
     derandomize="SVCCTL_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engine_world import World, lab, names
+from engine_world import World, lab, names  # type: ignore[import-not-found]
 
 from svcctl.limits import allowance
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engine_world import World, lab, names
+from engine_world import World, lab, names  # type: ignore[import-not-found]
 
 Build = Callable[..., World]
 NICKNAMES = 'name_format = "[{corp_ticker}] {username}"'
 
 
 def doubled(name: str, more: str = "") -> str:
-    return lab(more=more, hook=f"engine_hooks:{name}")
+    return str(lab(more=more, hook=f"engine_hooks:{name}"))
 
 
 def test_a_new_account_gets_its_groups_and_its_nickname_in_the_same_plan(world: Build) -> None:
@@ -63,7 +63,7 @@ def test_what_is_not_opted_in_is_not_created(world: Build) -> None:
 
 @pytest.fixture
 def decided(world: Build) -> Callable[..., tuple[World, int, list[str]]]:
-    """Ten people in step on a plain sandbox; then another hook decides, one of them out of staff."""
+    """Ten people in step on a plain sandbox; then another hook decides, and ada is out of staff."""
 
     def decide(hook: str, *command: str) -> tuple[World, int, list[str]]:
         w = world(lab())
@@ -259,14 +259,14 @@ def test_a_pinned_account_is_neither_removed_nor_made_but_has_its_groups(world: 
     assert w.run("sync", "--all")[0] == 0
     assert w.svcctl("accounts", "hold", "user00000", "--reason", "inquiry").exit_code == 0
     w.regroup(["user00000"], out_of="staff")
-    code, report = w.run("sync", "--all")
+    _, report = w.run("sync", "--all")
     assert [(op["user"], op["operation"]) for op in report["operations"]] == [
         # the last mapped group is a loss of its own
         ("user00000", "change_groups")
     ]
     assert w.svcctl("accounts", "hold", "user00000", "--release").exit_code == 0
     w.age("ended_at")
-    code, report = w.run("sync", "--all")
+    _, report = w.run("sync", "--all")
     assert [(op["user"], op["operation"]) for op in report["operations"]] == [
         ("user00000", "disable_account")
     ]

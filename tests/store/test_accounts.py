@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, bindparam, insert, literal_column, select, text, update
 
 from svcctl.errors import StoreError
-from svcctl.model import Account, AccountStatus
+from svcctl.model import Account, AccountStatus, to_json
 from svcctl.store import accounts
+from svcctl.store.chunks import update_each
 from svcctl.store.database import Database
 from svcctl.store.services import by_status
 from svcctl.store.tables import accounts as table
@@ -133,7 +134,7 @@ def test_the_database_refuses_a_status_that_there_is_not(database: Database) -> 
         (ada,) = add_users(connection, ["ada"])
         accounts.reserve(connection, [("chat", ada)])
     with (
-        pytest.raises(StoreError, match="accounts_status|CHECK"),
+        pytest.raises(StoreError, match=r"accounts_status|CHECK"),
         database.write() as connection,
     ):
         connection.execute(text("UPDATE accounts SET status = 'gone'"))
@@ -177,6 +178,61 @@ def test_what_is_written_is_what_is_read(database: Database) -> None:
             assert accounts.live_names(connection, "chat", [name]) == {name: (ada, "ada")}
 
 
+def test_one_statement_for_many_rows_keeps_every_value(database: Database) -> None:
+    statement = (
+        update(users)
+        .where(users.c.id == bindparam("b_id"), users.c.username != literal_column("'100% :b_id'"))
+        .values(
+            active=bindparam("b_active"),
+            superuser=bindparam("b_superuser"),
+            state=literal_column("'50% :b_active %s'"),
+            attributes=bindparam("b_attributes"),
+            source=bindparam("b_source"),
+            missing_pulls=bindparam("b_missing"),
+        )
+    )
+    documents = [to_json({said: [said, None, False]}) for said in NASTY]
+    with database.write() as connection:
+        people = add_users(connection, ["100% :b_id", *(f"user{n}" for n in range(len(NASTY)))])
+        update_each(connection, statement, [])
+        update_each(
+            connection,
+            statement,
+            [
+                {
+                    "b_source": None if number % 2 else said[:600],
+                    "b_attributes": documents[number],
+                    "b_missing": -number,
+                    "b_superuser": number % 2 == 0,
+                    "b_active": number % 3 == 0,
+                    "b_id": id_,
+                }
+                for number, (id_, said) in enumerate(zip(people[1:], NASTY, strict=True))
+            ],
+        )
+        update_each(
+            connection,
+            statement,
+            [
+                {
+                    f"b_{key}": None
+                    for key in ("source", "attributes", "missing", "superuser", "active")
+                }
+                | {"b_id": people[0]}
+            ],
+        )
+    with database.read() as connection:
+        found = [
+            dict(row) for row in connection.execute(select(users).order_by(users.c.id)).mappings()
+        ]
+    assert (found[0]["state"], found[0]["active"]) == ("", True)
+    for number, row in enumerate(found[1:]):
+        assert row["attributes"] == documents[number]
+        assert row["source"] == (None if number % 2 else NASTY[number][:600])
+        assert (row["active"], row["superuser"]) == (number % 3 == 0, number % 2 == 0)
+        assert (row["state"], row["missing_pulls"]) == ("50% :b_active %s", -number)
+
+
 def test_nothing_is_told_from_an_empty_text(database: Database) -> None:
     with database.write() as connection:
         (ada,) = add_users(connection, ["ada"])
@@ -199,7 +255,7 @@ def test_content_leaves_the_standing_alone(database: Database) -> None:
     before = rows(database)
     with database.write() as connection:
         first, second, third = accounts.find(connection, service="chat")
-        other = {
+        other: dict[str, Any] = {
             "status": AccountStatus.ABSENT,
             "uid": None,
             "name": "other",

@@ -41,7 +41,7 @@ class Journal:
         self.run_id = begin(connection)
 
     def row(
-        self, name: str, verb: Verb = Verb.CREATE, service: str = "chat", **about: Any
+        self, name: str, verb: Verb = Verb.CREATE, *, service: str = "chat", **about: Any
     ) -> dict[str, Any]:
         user_id = self.user_ids[name]
         return {
@@ -65,8 +65,8 @@ class Journal:
             **about,
         }
 
-    def add(self, connection: Connection, name: str, verb: Verb = Verb.CREATE, **about: Any) -> int:
-        (id_,) = operations.journal(connection, [self.row(name, verb, **about)])
+    def add(self, connection: Connection, name: str, *verb: Verb, **about: Any) -> int:
+        (id_,) = operations.journal(connection, [self.row(name, *verb, **about)])
         return id_
 
 
@@ -92,7 +92,7 @@ def test_the_ids_of_a_journal_are_in_the_order_of_its_rows(database: Database) -
     with database.write(durable=True) as connection:
         journal = Journal(connection, everybody, "chat")
         assert operations.journal(connection, []) == []
-        given = []
+        given: list[tuple[int, tuple[str, Verb]]] = []
         for part in (everybody[:1], everybody[399:0:-1]):
             pairs = [(name, verb) for name in part for verb in (Verb.CREATE, Verb.CHANGE_GROUPS)]
             ids = operations.journal(connection, [journal.row(*pair) for pair in pairs])
@@ -151,9 +151,9 @@ def test_the_database_allows_one_open_operation_of_a_verb_on_an_account(database
             for closed in sorted(set(OperationStatus) - OPEN):
                 journal.add(connection, "ada", status=closed)
         before = rows(database)
+        pair = [journal.row("bob", Verb.SET_NICKNAME), journal.row("ada")]
         with pytest.raises(StoreError, match=r"(?i)unique"), database.write() as connection:
-            journal.add(connection, "bob", Verb.SET_NICKNAME)
-            journal.add(connection, "ada")
+            operations.journal(connection, pair)
         assert rows(database) == before
 
 
@@ -261,7 +261,7 @@ def ends_as_told(database: Database, journal: Journal, said: str) -> None:
             ],
         )
     written = [rows(database)[id_] for id_ in ids]
-    assert [row["status"] for row in written] == "failed done pending skipped pending".split()
+    assert [row["status"] for row in written] == ["failed", "done", "pending", "skipped", "pending"]
     assert [row["attempts"] for row in written] == [3, 2, 1, 0, 0]
     assert [row["error"] for row in written] == [said, said or None, None, said, None]
     assert [row["next_attempt_at"] for row in written] == [LATER, None, None, None, None]
@@ -271,6 +271,21 @@ def ends_as_told(database: Database, journal: Journal, said: str) -> None:
     assert [row["after"] for row in written if row is not written[1]] == ['{"name":"x"}'] * 4
     assert written[1]["before"] == to_json({"groups": [said], "uid": None})
     assert written[1]["after"] == to_json({"groups": ["a", "b"], said: True})
+
+
+def test_broken_characters_of_an_answer_stop_nobody(database: Database) -> None:
+    said, shown = "a\0b\udcff%s :x", "a\ufffdb\ufffd%s :x"
+    with database.write() as connection:
+        journal = Journal(connection, names(2), "chat")
+        ids = [journal.add(connection, name) for name in names(2)]
+        operations.settle(
+            connection,
+            [
+                operations.ended(ids[0], OperationStatus.FAILED, attempts=1, error=said),
+                operations.done(ids[1], before={}, after={}, attempts=1, note=said),
+            ],
+        )
+    assert [rows(database)[id_]["error"] for id_ in ids] == [shown, shown]
 
 
 def test_removals_are_counted_by_accounts_and_by_moment(database: Database) -> None:
@@ -414,7 +429,7 @@ def test_what_waits_on_an_account(database: Database) -> None:
 
 def test_a_status_that_there_is_not_is_refused(database: Database) -> None:
     with (
-        pytest.raises(StoreError, match="operations_status|CHECK"),
+        pytest.raises(StoreError, match=r"operations_status|CHECK"),
         database.write() as connection,
     ):
         Journal(connection, ["ada"], "chat").add(connection, "ada", status="forgotten")

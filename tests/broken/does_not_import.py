@@ -1,0 +1,3 @@
+"""A hook as a half-installed package has it."""
+
+raise RuntimeError("the library of this service is not installed")
