@@ -35,7 +35,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/svcctl demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(PYTEST) -n auto -m "not live and not postgres" $(ARGS)
+	@$(PYTEST) -n auto --dist worksteal -m "not live and not postgres" $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet . || { echo "mend it with: $(BIN)/ruff format ."; exit 1; }

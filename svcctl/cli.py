@@ -234,6 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     from typer._click.exceptions import ClickException
 
+    if not all(map(_is_text, argv)):
+        complain(UsageError("an argument is not UTF-8 text", hint="check how it was typed"))
+        return int(ExitCode.USAGE)
     try:
         code = app(args=argv, prog_name="svcctl", standalone_mode=False)
     except SystemExit as done:
@@ -255,9 +258,6 @@ def _run(argv: list[str]) -> int:
     except Exception as error:
         if _verbosity(argv) >= 2:
             raise
-        if isinstance(error, UnicodeEncodeError) and not all(map(_is_text, argv)):
-            complain(UsageError("an argument is not UTF-8 text", hint="check how it was typed"))
-            return int(ExitCode.USAGE)
         complain(
             SvcctlError(
                 f"{type(error).__name__}: {error}",

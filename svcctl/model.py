@@ -35,8 +35,17 @@ NOTHING: Mapping[str, Any] = _Nothing()
 
 
 def to_json(value: Any) -> str:
-    """Canonical JSON: equal values give equal text. Sets become sorted lists."""
-    return _encoder.encode(value)
+    """Canonical JSON: equal values give equal text. Sets become sorted lists.
+
+    Halves of surrogate pairs, which no database keeps, are written as escapes.
+    """
+    text = _encoder.encode(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return _ascii_encoder.encode(value)
+    return text
 
 
 def _plain(value: Any) -> Any:
@@ -50,6 +59,7 @@ def _plain(value: Any) -> Any:
 _encoder = json.JSONEncoder(
     default=_plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")
 )
+_ascii_encoder = json.JSONEncoder(default=_plain, sort_keys=True, separators=(",", ":"))
 
 
 class Verb(StrEnum):

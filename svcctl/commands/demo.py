@@ -49,7 +49,7 @@ def demo(
     ] = False,
 ) -> None:
     """A complete tour in a temporary folder: nothing outside of it is read or changed."""
-    with _folder(keep) as folder:
+    with working_folder(keep) as folder:
         tour = Tour(folder, color=ctx.obj.color, pause=pause and sys.stdin.isatty())
         tour.take()
     if keep:
@@ -57,7 +57,8 @@ def demo(
 
 
 @contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
+def working_folder(keep: Path | None) -> Iterator[Path]:
+    """The tour's folder: a new one that is gone afterwards, or the one to keep."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="svcctl-demo-") as name:
             yield Path(name)

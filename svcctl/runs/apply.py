@@ -43,8 +43,6 @@ class Applied:
     status: OperationStatus
     error: str | None = None
     hint: str | None = None
-    note: str = ""
-    next_attempt_at: str | None = None
 
 
 @dataclass(slots=True)
@@ -254,7 +252,7 @@ class Writer:
             ledger.notifications.append(_farewell(result, step))
         if result.password is not None:
             self.tally.passwords[result.lane.service, job.username] = result.password
-        return _applied(result, step, OperationStatus.DONE, note=result.outcome.note)
+        return _applied(result, step, OperationStatus.DONE)
 
     def _ended(
         self, result: Result, step: Step, status: OperationStatus, ledger: "_Ledger"
@@ -276,7 +274,6 @@ class Writer:
             status,
             error=error,
             hint=result.error.hint if result.error else None,
-            next_attempt_at=again,
         )
 
     def _skipped(self, result: Result, step: Step, ledger: "_Ledger") -> Applied:

@@ -386,7 +386,6 @@ class Planner:
         seen: set[int] = set()
         observed: dict[int, frozenset[str]] = {}
         managed = managed_groups(self.connection, hook)
-        planned = len(self.plan.accounts)
         default = keeps_default(hook, "update_all_groups")
         pairs: list[tuple[User, Account]] = []
         try:
@@ -401,7 +400,6 @@ class Planner:
             if pairs:
                 self._plan_together(hook, pairs)
         except SvcctlError as error:
-            del self.plan.accounts[planned:]
             self.plan.drop(hook.name)
             self.plan.problems.append(_unread(hook.name, error))
             return

@@ -3,23 +3,14 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from svcctl.commands.demo import working_folder
 
 
-@dataclass(frozen=True)
-class Tour:
-    """A tour that was taken, and the folder in which it was taken."""
-
-    folder: Path
-    done: subprocess.CompletedProcess[str]
-
-
-def demo(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def svcctl(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "svcctl", "demo", *arguments],
+        [sys.executable, "-m", "svcctl", *words],
         cwd=folder,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -29,28 +20,27 @@ def demo(*arguments: str, folder: Path, **environment: str) -> subprocess.Comple
     )
 
 
-@pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
-    folder = tmp_path_factory.mktemp("tour")
-    (folder / "temporary").mkdir()
+# One test, because a tour takes its time.
+def test_the_tour_shows_what_happens_as_the_readme_says_and_leaves_a_working_site(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "tour"
     # What this shell says of its own svcctl is none of the tour's business.
-    done = demo(
-        folder=folder,
-        TMPDIR=str(folder / "temporary"),
+    done = svcctl(
+        "demo",
+        "--keep",
+        "tour",
+        folder=tmp_path,
         SVCCTL_CONFIG="/nowhere/svcctl.toml",
-        SVCCTL_FORMAT="json",
+        SVCCTL_JSON="true",
     )
-    return Tour(folder, done)
+    assert done.stderr == f"the folder is {kept}; go on with: cd {kept}\n"
+    assert done.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["tour"]
+    assert kept.stat().st_mode & 0o777 == 0o700
 
-
-def test_the_tour_ends_well_and_leaves_nothing_behind(tour: Tour) -> None:
-    assert (tour.done.returncode, tour.done.stderr) == (0, "")
-    assert "\x1b" not in tour.done.stdout
-    assert [str(path.relative_to(tour.folder)) for path in tour.folder.rglob("*")] == ["temporary"]
-
-
-def test_each_step_shows_what_happened(tour: Tour) -> None:
-    shown = tour.done.stdout
+    shown = done.stdout
+    assert "\x1b" not in shown
     assert "people: 24 read, 24 added" in shown
     assert "carol: state: Member -> Blue" in shown
     assert shown.count("[exit code 4: removals are held]") == 2
@@ -59,30 +49,27 @@ def test_each_step_shows_what_happened(tour: Tour) -> None:
     assert "ada may have an account on wiki: state Member is in access.states" in shown
     assert "carol:{SHA}!svcctl-disabled!$2y$" in shown
 
-
-def test_the_excerpt_in_the_readme_is_what_the_tour_shows(tour: Tour) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     excerpt = readme.split("An excerpt:\n\n```text\n")[1].split("```")[0]
-    shown = iter(tour.done.stdout.splitlines())
-    assert all(line in shown for line in excerpt.splitlines())
+    lines = iter(shown.splitlines())
+    assert all(line in lines for line in excerpt.splitlines())
 
-
-def test_the_folder_can_be_kept_and_is_a_working_site(tmp_path: Path) -> None:
-    kept = tmp_path / "tour"
-    done = demo("--keep", "tour", folder=tmp_path)
-    assert done.returncode == 0
-    assert done.stderr == f"the folder is {kept}; go on with: cd {kept}\n"
-    assert kept.stat().st_mode & 0o777 == 0o700
-
-    again = subprocess.run(
-        [sys.executable, "-m", "svcctl", "sync", "--all"],
-        cwd=kept,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    again = svcctl("sync", "--all", folder=kept)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
-    done = demo("--keep", "tour", folder=tmp_path)
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    done = svcctl("demo", "--keep", ".", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {kept}: is not empty\nhint: name a folder that does not exist\n"
+    assert done.stderr == (
+        f"error: {tmp_path}: is not empty\nhint: name a folder that does not exist\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_without_keep_nothing_is_left_behind() -> None:
+    with working_folder(None) as folder:
+        (folder / "svcctl.db").write_text("", encoding="utf-8")
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.exists()

@@ -146,13 +146,19 @@ class MeteredHook(SandboxHook):
     manager_class = MeteredManager
 
 
-class BusyManager(NotingManager):
+class BusyManager(SandboxManager):
     """The tenth change of a nickname is one too many."""
 
+    lock = threading.Lock()
+
     def set_nickname(self, uid: str, nickname: str) -> None:
+        with self.lock:
+            NOTED.append(("set_nickname", time.monotonic()))
+            number = len(NOTED)
+        if number == 10:
+            raise RateLimited("too many", retry_after=1.5)
+        time.sleep(0.1)
         super().set_nickname(uid, nickname)
-        if len(NOTED) == 10:
-            raise RateLimited("too many", retry_after=0.5)
 
 
 class BusyHook(SandboxHook):
@@ -259,7 +265,6 @@ ODD = {
     "user00001": SystemExit(3),
     "user00002": Unsayable(),
     "user00003": KeyboardInterrupt(),
-    "user00004": NotImplementedError(),
 }
 
 

@@ -109,7 +109,12 @@ SERVICES = st.tuples(
     st.fixed_dictionaries(
         {
             "access": st.fixed_dictionaries(
-                {"states": some(STATES[1:]), "groups": some(GROUPS), "users": some(USERS)}
+                {},
+                optional={
+                    "states": some(STATES[1:]),
+                    "groups": some(GROUPS),
+                    "users": st.sampled_from([["ada"], ["bob", "root"]]),
+                },
             ),
             "removal": REMOVALS,
             "create": st.sampled_from(["auto", "manual"]),
@@ -135,8 +140,8 @@ ACCOUNTS = st.fixed_dictionaries(
 PEOPLE = st.fixed_dictionaries(
     {
         "active": st.sampled_from([True, True, False]),
-        "removed": st.booleans(),
-        "missing": st.sampled_from([0, 1, 2]),
+        "removed": st.sampled_from([False, False, False, True]),
+        "missing": st.sampled_from([0, 0, 1, 2]),
         "state": st.sampled_from(STATES),
         "groups": st.dictionaries(st.sampled_from(GROUPS), st.booleans(), max_size=4),
         "attributes": st.fixed_dictionaries(
@@ -147,12 +152,12 @@ PEOPLE = st.fixed_dictionaries(
                 "alliance_ticker": st.sampled_from(["ALL", None]),
             },
         ),
-        "accounts": st.lists(st.none() | ACCOUNTS, min_size=2, max_size=2),
+        "accounts": st.tuples(ACCOUNTS, st.none() | ACCOUNTS),
     }
 )
 WORLDS = st.tuples(
     st.lists(SERVICES, min_size=1, max_size=2),
-    st.lists(PEOPLE, min_size=1, max_size=len(USERS)),
+    st.lists(PEOPLE, min_size=2, max_size=len(USERS)),
     st.sampled_from([None, None, None, {1: "Blue", 2: "Member"}]),
 )
 
@@ -251,6 +256,7 @@ DISABLED: dict[str, Any] = {
     "groups": [],
     "nickname": "",
 }
+ACTIVE = {**DISABLED, "status": "active"}
 
 
 @settings(
@@ -260,6 +266,22 @@ DISABLED: dict[str, Any] = {
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(world=WORLDS)
+@example(
+    # an operator keeps the user out of the group that would grant access
+    world=(
+        [(EverythingHook, {"access": {"groups": ["staff"]}})],
+        [{**NOBODY, "groups": {"staff": False}, "accounts": [ACTIVE, None]}],
+        None,
+    )
+)
+@example(
+    # named, and not active
+    world=(
+        [(EverythingHook, {"access": {"users": ["ada"], "groups": ["staff"]}})],
+        [{**NOBODY, "active": False, "groups": {"staff": True}, "accounts": [ACTIVE, None]}],
+        None,
+    )
+)
 @example(
     # disabled at a moment that nobody knows, on a service that has learnt to delete since
     world=(

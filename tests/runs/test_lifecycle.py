@@ -160,10 +160,15 @@ def test_case_20_deleting_the_group_that_grants_access(world: Build) -> None:
 @pytest.mark.parametrize(
     "words", [("users", "set", "ada", "--inactive"), ("users", "remove", "ada")]
 )
+@pytest.mark.parametrize("access", ['groups = ["staff"]', 'users = ["ada"]', 'states = ["Guest"]'])
 def test_case_20_a_user_set_inactive_or_removed(
-    staffed: Callable[..., World], words: tuple[str, ...]
+    staffed: Callable[..., World], words: tuple[str, ...], access: str
 ) -> None:
+    """Whatever else would grant access, also the state that inactive users have."""
     w = staffed()
+    w.site.configure(
+        (w.site.folder / "svcctl.toml").read_text().replace('states = ["Member"]', access)
+    )
     assert w.svcctl(*words).exit_code == 0
     assert not w.remote()["ada"].active
 

@@ -90,6 +90,17 @@ def test_a_listing_that_breaks_off_touches_nothing_of_that_service(
     assert (w.calls(), w.rows("SELECT * FROM accounts WHERE service = 'lab'")) == (before, rows)
 
 
+def test_a_listing_that_breaks_off_leaves_what_waits_for_another_attempt(drifted: World) -> None:
+    w = drifted
+    w.sandbox().break_method("change_groups", "invalid:ada")
+    assert w.run("update-all-groups")[0] == 1
+    waiting = w.rows("SELECT id, next_attempt_at FROM operations WHERE status = 'failed'")
+    assert waiting
+    w.sandbox().break_method("list_accounts", "incomplete@2")
+    assert w.run("update-all-groups")[0] == 5
+    assert w.rows("SELECT id, next_attempt_at FROM operations WHERE status = 'failed'") == waiting
+
+
 def test_accounts_that_are_missing_there_are_reported_and_left_alone(drifted: World) -> None:
     w = drifted
     w.sandbox().drop("bob")

@@ -1,14 +1,15 @@
 """The journal, what is open, and the history, on SQLite and on PostgreSQL."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, event, insert, select, text
 
 from svcctl.errors import StoreError
 from svcctl.model import OPEN, OperationStatus, Verb, to_json
-from svcctl.store import accounts, operations, runs
+from svcctl.store import accounts, holds, operations, runs
 from svcctl.store.database import Database
 from svcctl.store.tables import operations as table
 from svcctl.store.tables import users
@@ -434,3 +435,31 @@ def test_a_status_that_there_is_not_is_refused(database: Database) -> None:
     ):
         Journal(connection, ["ada"], "chat").add(connection, "ada", status="forgotten")
     assert statuses(database) == []
+
+
+def test_what_every_run_asks_does_not_go_through_the_history(sqlite: Database) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, sql: str, values: Any, _context: Any, _many: Any) -> None:
+        asked.append((sql, values))
+
+    with sqlite.read() as connection:
+        connection.begin()
+        event.listen(connection, "before_cursor_execute", note)
+        operations.unfinished(connection, ["chat"])
+        operations.failed_users(connection, ["chat"])
+        operations.recent_removals(connection, "chat", since=MOMENT)
+        operations.waiting(connection, 1)
+        holds.held(connection)
+        holds.summary(connection)
+        event.remove(connection, "before_cursor_execute", note)
+        plans = [
+            " ".join(
+                row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
+            )
+            for sql, values in asked
+        ]
+    assert len(plans) == 6
+    for plan in plans:
+        assert re.search(r"operations_(open|retry|removals|account)", plan), plan
+        assert not re.search(r"SCAN operations(?! USING)", plan), plan

@@ -40,34 +40,34 @@ def test_a_user_of_the_operators_own(database: Database) -> None:
         people.add_user(connection, "ada", attributes={})
 
 
-@pytest.mark.parametrize("name", [*UNFIT, "", "x" * 256, "a\nb", "a\u200bb"], ids=ascii)
-def test_what_cannot_be_a_name_is_refused(database: Database, name: str) -> None:
+def test_what_cannot_be_a_name_is_refused(database: Database) -> None:
     with database.write() as connection:
-        with pytest.raises(UsageError, match="the username "):
-            people.add_user(connection, name, attributes={})
-        with pytest.raises(UsageError, match="the group's name "):
-            groups.ensure(connection, ["staff", name], "operator")
+        for name in (*UNFIT, "", "x" * 256, "a\nb", "a\u200bb"):
+            with pytest.raises(UsageError, match="the username "):
+                people.add_user(connection, name, attributes={})
+            with pytest.raises(UsageError, match="the group's name "):
+                groups.ensure(connection, ["staff", name], "operator")
         assert groups.ensure(connection, ["staff"], "operator").keys() == {"staff"}
 
 
-@pytest.mark.parametrize("name", UNFIT, ids=ascii)
 def test_a_name_that_no_database_holds_is_nobodys(
-    database: Database, name: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("svcctl.store.people._COMPARED", 1)
     with database.write() as connection:
         add(connection, "ada", "bob")
         groups.ensure(connection, ["staff"], "operator")
-    with database.read() as connection:
-        for find in (people.find_user, people.find_present):
+    for name in UNFIT:
+        with database.read() as connection:
+            for find in (people.find_user, people.find_present):
+                with pytest.raises(UsageError, match="no such user: "):
+                    find(connection, name)
             with pytest.raises(UsageError, match="no such user: "):
-                find(connection, name)
-        with pytest.raises(UsageError, match="no such user: "):
-            people.ids_of(connection, ["ada", name])
-        with pytest.raises(UsageError, match="no such group: "):
-            groups.find_group(connection, name)
-        assert people.names_like(connection, name, limit=9) == []
-        assert groups.names_like(connection, name, limit=9) == []
+                people.ids_of(connection, ["ada", name])
+            with pytest.raises(UsageError, match="no such group: "):
+                groups.find_group(connection, name)
+            assert people.names_like(connection, name, limit=9) == []
+            assert groups.names_like(connection, name, limit=9) == []
 
 
 def test_a_value_that_the_database_cannot_hold_is_an_error_with_a_hint(database: Database) -> None:

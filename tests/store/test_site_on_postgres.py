@@ -46,6 +46,7 @@ cost = 4
 create = "auto"
 access.states = ["Member"]
 """
+HANGING = CONFIG.replace('"lab.sqlite"', '"lab.sqlite"\nfaults = { create_account = "hang:6@1" }')
 SLOW = CONFIG.replace('"lab.sqlite"', '"lab.sqlite"\nlatency = 0.05')
 _numbers = count(1)
 
@@ -351,7 +352,7 @@ def test_dry_runs_write_nothing_anywhere(site: Site) -> None:
 def test_another_process_holds_a_service(site: Site) -> None:
     site.people(names(8))
     site.pull()
-    site.configure(SLOW)
+    site.configure(HANGING)
     process = site.start("sync", "--all", "--service", "lab")
     try:
         site.until("SELECT count(*) > 0 FROM operations WHERE status = 'running'")
