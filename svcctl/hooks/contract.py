@@ -271,7 +271,7 @@ class ServiceHook:
             return
         allowed = self.service_active_for_user(user)
         if account.active and not allowed:
-            yield from self.delete_user(user, notify_user=True)
+            yield from self.delete_user(user, notify_user=self.config.notify)
         elif account.disabled and allowed:
             yield self.operation(Verb.ENABLE, user, f"access again: {self.explain_access(user)}")
             yield from self.update_groups(user)
