@@ -39,6 +39,19 @@ OneService = Annotated[
     typer.Option("--service", "-s", help="The service.", autocompletion=complete_services),
 ]
 StatusOption = Annotated[str | None, typer.Option("--status", help="active, disabled or absent.")]
+FIELDS = (
+    "service",
+    "user",
+    "account",
+    "uid",
+    "status",
+    "groups",
+    "nickname",
+    "disabled_at",
+    "pin",
+    "created_at",
+    "updated_at",
+)
 COLUMNS = ("service", "user", "account", "status", "groups", "nickname", "disabled_at", "pin")
 
 
@@ -89,7 +102,8 @@ def _rows(
         )
     ids = user_ids(session, users) if users else None
     with session.database.read() as connection:
-        return listing(connection, user_ids=ids, services=services, status=status)
+        rows = listing(connection, user_ids=ids, services=services, status=status)
+    return [{field: row[field] for field in FIELDS} for row in rows]
 
 
 @app.command()
@@ -261,7 +275,7 @@ def link(
         "groups": account.groups,
         "nickname": account.nickname,
     }
-    emit(Table("account", COLUMNS[:6], [row]), chosen(form, json))
+    emit(Table("linked", COLUMNS[:6], [row]), chosen(form, json))
 
 
 @app.command()

@@ -42,7 +42,7 @@ def _complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 AboutArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN|USER|SERVICE]",
+        metavar="RUN|USER|SERVICE",
         help="A run's number, a user, or a service; without one: the latest runs.",
         autocompletion=_complete,
         show_default=False,

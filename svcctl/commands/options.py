@@ -50,7 +50,7 @@ YesOption = Annotated[
 UsersArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[USER]",
+        metavar="USER",
         help="Usernames, or @FILE with one a line.",
         autocompletion=complete_users,
         show_default=False,

@@ -33,7 +33,7 @@ NamedUsers = Annotated[
 ValuesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]",
+        metavar="KEY=VALUE",
         help="Attributes; KEY:=JSON for what is not text.",
         show_default=False,
     ),

@@ -1,5 +1,7 @@
 """What users are to be told when they lose an account."""
 
+from typing import Any
+
 import pytest
 
 CONFIG = """
@@ -17,7 +19,7 @@ limits.removals = "100%"
 
 @pytest.mark.parametrize(("setting", "told"), [("", 1), ("notify = false\n", 0)])
 def test_who_loses_an_account_is_told_unless_the_service_says_otherwise(
-    site, svcctl, setting: str, told: int
+    site: Any, svcctl: Any, setting: str, told: int
 ) -> None:
     here = site(CONFIG + setting)
     for name in ("ada", "bob"):

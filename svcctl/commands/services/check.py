@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME]...",
+        metavar="NAME",
         help="Services; all that are configured without one.",
         autocompletion=complete_services,
         show_default=False,

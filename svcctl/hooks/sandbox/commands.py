@@ -80,7 +80,7 @@ def break_(
 
 @app.command()
 def heal(
-    context: typer.Context, verb: Annotated[str | None, typer.Argument(metavar="[VERB]")] = None
+    context: typer.Context, verb: Annotated[str | None, typer.Argument(metavar="VERB")] = None
 ) -> None:
     """Undo `break`, for one method or all; faults in the configuration stay."""
     _manager(context).heal(verb)
