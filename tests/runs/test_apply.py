@@ -12,7 +12,7 @@ from engine_world import World, lab, names  # type: ignore[import-not-found]
 from svcctl.hooks.manager import RateLimit
 from svcctl.runs import apply, lane
 from svcctl.runs.apply import back_off
-from svcctl.runs.lane import Pacer, Stop
+from svcctl.runs.lane import Pacer
 
 Build = Callable[..., World]
 RENAME = 'name_format = "x {username}"'
@@ -89,12 +89,14 @@ def test_a_rate_is_used_up_and_never_exceeded(out_of_step: Any) -> None:
 
 
 def test_the_pacer_itself_is_exact() -> None:
-    pacer, stop = Pacer(RateLimit(20, per=0.2)), Stop()
+    pacer, moment = Pacer(RateLimit(20)), 1000.0
     moments = []
-    for _ in range(100):
-        assert not pacer.wait(stop)
-        moments.append(time.monotonic())
-    assert all(later - first >= 0.2 for first, later in zip(moments, moments[20:], strict=False))
+    for _ in range(200):
+        while (pause := pacer._turn(moment)) > 0:
+            moment += pause
+        moments.append(moment)
+    assert all(later - first >= 1 for first, later in zip(moments, moments[20:], strict=False))
+    assert (200 - 20) / (moments[-1] - moments[0]) >= 0.95 * 20
 
 
 @pytest.mark.parametrize(
