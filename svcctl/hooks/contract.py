@@ -288,7 +288,7 @@ class ServiceHook:
         return (
             removal.delete_after is not None
             and account.disabled_at is not None
-            and parse_stamp(account.disabled_at) + removal.delete_after <= self.now
+            and self.now - parse_stamp(account.disabled_at) >= removal.delete_after
         )
 
     def sync_nickname(self, user: User) -> Iterator[Operation]:

@@ -503,13 +503,13 @@ class Planner:
         decision: Callable[[ServiceHook, User], Iterable[Operation]],
     ) -> None:
         try:
-            operations = decide(hook, user, account, decision, at=self.plan.at)
+            if operations := decide(hook, user, account, decision, at=self.plan.at):
+                self._keep(hook, user.username, account, operations, user)
         except SvcctlError as error:
             code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
             self.plan.problems.append(
                 Problem(hook.name, error.message, code, user.username, error.hint)
             )
-            return
         except Exception as error:  # noqa: BLE001 - a hook is foreign code; one user never stops the rest
             self.plan.problems.append(
                 Problem(
@@ -517,12 +517,9 @@ class Planner:
                     f"the hook failed: {type(error).__name__}: {error}",
                     ExitCode.FAILED,
                     user.username,
-                    "this is a defect in the hook; -vv shows where",
+                    "this is a defect in the hook; its tests should show where",
                 )
             )
-            return
-        if operations:
-            self._keep(hook, user.username, account, operations, user)
 
     def _keep(
         self,
