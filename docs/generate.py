@@ -220,6 +220,7 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("directory pull", "what a pull changed, per source"),
     ("accounts list", "accounts"),
     ("accounts show ada", "the accounts of one user"),
+    ("accounts link grace --service lab --name grace --dry-run", "an account that was linked"),
     ("services list", "services"),
     ("services show lab", "one service"),
     ("services check", "whether services answer"),
@@ -266,6 +267,7 @@ def _sample_site() -> None:
     Path("empty.toml").write_text('database = "empty.db"\n', encoding="utf-8")
     _run("svcctl.toml", "directory", "pull")
     _run("svcctl.toml", "sync", "--all")
+    _run("svcctl.toml", "accounts", "unlink", "grace", "--service", "lab")
     config = Path("svcctl.toml")
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('groups = ["staff"]', 'groups = ["stuff"]'), encoding="utf-8")

@@ -354,7 +354,7 @@ LISTINGS = {
     "accounts set-password ada --service lab --dry-run": "svcctl.report/1",
     "holds approve 2 --dry-run": "svcctl.report/1",
     "holds reject 2 --dry-run": "svcctl.held/1",
-    "accounts link zoe --service lab --name visitor --dry-run": "svcctl.account/1",
+    "accounts link zoe --service lab --name visitor --dry-run": "svcctl.linked/1",
     "directory pull --dry-run": "svcctl.pull/1",
     "users add joe --no-sync --dry-run": "svcctl.changes/1",
     "users set ada --inactive --no-sync --dry-run": "svcctl.changes/1",
