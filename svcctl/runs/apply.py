@@ -145,21 +145,19 @@ class Writer:
 
     def _hand_out(self, free: list[tuple[Lane, Result | None]], batch: list[Result]) -> int:
         """Settle the batch and claim what its workers do next, in one commit; then let them go."""
-        self._refuse_taken(batch)
         ledger = _Ledger()
-        ended = [self._settle(result, ledger) for result in batch]
         next_up: list[tuple[Lane, Job, Step]] = []
-        for lane, result in free:
-            work = self._next(lane, result)
-            if work is not None:
-                next_up.append((lane, *work))
-        claims = [(step.id, step.looked) for _, _, step in next_up]
-        if ledger or claims:
-            with self._transaction() as connection:
-                operation_rows.settle(connection, ledger.operations)
-                account_rows.write(connection, ledger.accounts)
-                run_rows.notify(connection, ledger.notifications)
-                operation_rows.claim(connection, claims)
+        with self._transaction() as connection:
+            self._refuse_taken(connection, batch)
+            ended = [self._settle(result, ledger) for result in batch]
+            for lane, result in free:
+                work = self._next(lane, result)
+                if work is not None:
+                    next_up.append((lane, *work))
+            operation_rows.settle(connection, ledger.operations)
+            account_rows.write(connection, ledger.accounts)
+            run_rows.notify(connection, ledger.notifications)
+            operation_rows.claim(connection, [(step.id, step.looked) for _, _, step in next_up])
         for lane, job, step in next_up:
             lane.give(job, step)
         for applied in (one for many in ended for one in many):
@@ -167,7 +165,7 @@ class Writer:
             self.progress(applied)
         return len(next_up)
 
-    def _refuse_taken(self, batch: list[Result]) -> None:
+    def _refuse_taken(self, connection: Connection, batch: list[Result]) -> None:
         """A create that was answered with an account that is another user's: never taken over."""
         created: dict[str, dict[str, Result]] = {}
         for result in batch:
@@ -176,13 +174,10 @@ class Writer:
                 first = created.setdefault(result.lane.service, {}).setdefault(uid, result)
                 if first is not result or not uid:
                     _refuse(result, uid)
-        if not created:
-            return
-        with self.database.read() as connection:
-            for service, results in created.items():
-                for uid, account in account_rows.by_uid(connection, service, results).items():
-                    if account.id != results[uid].job.account.id:
-                        _refuse(results[uid], uid)
+        for service, results in created.items():
+            for uid, account in account_rows.by_uid(connection, service, results).items():
+                if account.id != results[uid].job.account.id:
+                    _refuse(results[uid], uid)
 
     def _next(self, lane: Lane, result: Result | None) -> tuple[Job, Step] | None:
         if self.stop.asked():
@@ -299,9 +294,6 @@ class _Ledger:
     operations: list[dict[str, Any]] = field(default_factory=list)
     accounts: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.operations or self.accounts)
 
 
 def _refuse(result: Result, uid: str) -> None:
