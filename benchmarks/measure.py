@@ -1,7 +1,6 @@
 """Timing whole processes and calls, and the table of the results."""
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -88,8 +87,3 @@ def in_turn(*calls: Callable[[], float], rounds: int = ROUNDS) -> list[float]:
         for sample, call in zip(samples, calls, strict=True):
             sample.append(call())
     return [statistics.median(sample) for sample in samples]
-
-
-def own_peak() -> float:
-    """Peak memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from benchmarks.measure import Row, in_turn, own_peak
+from benchmarks.measure import Row, in_turn
 from benchmarks.site import build
 from svcctl.config.load import load
 from svcctl.hooks.registry import load_hooks
@@ -55,16 +55,13 @@ def raw(folder: Path) -> float:
 def run(folder: Path) -> list[Row]:
     rates: list[float] = []
     baselines: list[float] = []
-    per_operation = 0.0
 
     def once() -> float:
-        nonlocal per_operation
         place = folder / str(len(rates))
         database = build(place, people=PEOPLE, services=1, linked=False, more="concurrency = 16\n")
         settings = load(place / "svcctl.toml")
         site = Site(settings, database, load_hooks(settings))
         started: list[float] = []
-        before = own_peak()
         report = run_task(
             site,
             SYNC,
@@ -74,7 +71,6 @@ def run(folder: Path) -> list[Row]:
         elapsed = time.perf_counter() - started[0]
         assert report.exit_code == 0, report.problems
         rates.append(len(report.applied) / elapsed)
-        per_operation = max(per_operation, (own_peak() - before) * 1024 / len(report.applied))
         database.close()
         baselines.append(raw(place))
         return rates[-1]
@@ -90,5 +86,4 @@ def run(folder: Path) -> list[Row]:
             unit="/",
             at_least=True,
         ),
-        Row("  memory per planned operation / 1 KB", per_operation, 1.0, 1, unit="K"),
     ]
