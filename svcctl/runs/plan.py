@@ -238,6 +238,18 @@ class _Sieve:
         )
 
 
+class _Wants(dict[_Sieve, _Want | None]):
+    """What each sieve wants for one user, computed when first asked for."""
+
+    def __init__(self, user: User) -> None:
+        super().__init__()
+        self._user = user
+
+    def __missing__(self, sieve: _Sieve) -> _Want | None:
+        want = self[sieve] = sieve.wants(self._user)
+        return want
+
+
 def _default_policy(hook: ServiceHook, parts: frozenset[str]) -> bool:
     methods: set[str] = set()
     if "validate" in parts or "create" in parts:
@@ -347,21 +359,17 @@ class Planner:
         ):
             if count % 5000 == 0:
                 self.progress(count)
-            wants: dict[_Sieve, _Want | None] = {}
+            wants = _Wants(user)
             for row in rows:
                 sieve = sieves[row[1]]
-                if sieve is not None:
-                    if sieve not in wants:
-                        wants[sieve] = sieve.wants(user)
-                    if sieve.settled(row, wants[sieve]):
-                        continue
-                self._ask(hooks[row[1]], user, row)
+                if sieve is None or not sieve.settled(row, wants[sieve]):
+                    self._ask(hooks[row[1]], user, row)
             if ask_absent and len(rows) < len(hooks):
                 present = {row[1] for row in rows}
                 for name, hook in hooks.items():
                     sieve = sieves[name]
-                    if name not in present and not (
-                        sieve is not None and sieve.settled(None, sieve.wants(user))
+                    if name not in present and (
+                        sieve is None or not sieve.settled(None, wants[sieve])
                     ):
                         self._ask(hook, user, None)
 
