@@ -28,7 +28,11 @@ class Session:
         from svcctl.store.database import Database
 
         database = Database(self.settings.database_url, read_only=self.read_only)
-        database.require_schema()
+        try:
+            database.require_schema()
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def hooks(self, names: Iterable[str] | None = None) -> "Hooks":

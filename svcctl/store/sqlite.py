@@ -24,26 +24,8 @@ class SqliteFile:
 
     def engine(self) -> Engine:
         """A pool of connections. Transactions begin IMMEDIATE with option `svcctl_immediate`."""
-        if self.path is None:
-            engine = create_engine("sqlite://", poolclass=StaticPool)
-        else:
-            file = f"file:{quote(self.path.absolute().as_posix())}?{self._mode(self.path)}"
-
-            def connect() -> sqlite3.Connection:
-                return sqlite3.connect(file, uri=True, timeout=self.busy, check_same_thread=False)
-
-            engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-
-        @event.listens_for(engine, "connect")
-        def prepare(dbapi: sqlite3.Connection, _record: Any) -> None:
-            dbapi.isolation_level = None
-            dbapi.execute("PRAGMA foreign_keys=ON")
-            dbapi.execute("PRAGMA cache_size=-16000")
-            dbapi.execute("PRAGMA temp_store=MEMORY")
-            if self.read_only:
-                dbapi.execute("PRAGMA query_only=ON")
-            elif self.path is not None:
-                _require_log(dbapi, self.path)
+        pool = StaticPool if self.path is None else QueuePool
+        engine = create_engine("sqlite://", creator=self._connect, poolclass=pool)
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
@@ -51,6 +33,28 @@ class SqliteFile:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
         return engine
+
+    def _connect(self) -> sqlite3.Connection:
+        name = ":memory:"
+        if self.path is not None:
+            name = f"file:{quote(self.path.absolute().as_posix())}?{self._mode(self.path)}"
+        dbapi = sqlite3.connect(
+            name, uri=True, timeout=self.busy, check_same_thread=False, isolation_level=None
+        )
+        try:
+            dbapi.execute("PRAGMA foreign_keys=ON")
+            dbapi.execute("PRAGMA cache_size=-16000")
+            dbapi.execute("PRAGMA temp_store=MEMORY")
+            if self.read_only:
+                dbapi.execute("PRAGMA query_only=ON")
+                # Reads the file: one that is no database fails here, where it is closed again.
+                dbapi.execute("PRAGMA schema_version")
+            elif self.path is not None:
+                _require_log(dbapi, self.path)
+        except BaseException:
+            dbapi.close()
+            raise
+        return dbapi
 
     def require_unchanged(self) -> None:
         """Raise when the file was read as it lay, without locks, and somebody has written since."""
