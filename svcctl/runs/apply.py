@@ -21,8 +21,8 @@ from svcctl.model import (
 from svcctl.runs.journal import Job, Step
 from svcctl.runs.lane import PATIENCE, Kind, Lane, Result, Stop
 from svcctl.store import accounts as account_rows
+from svcctl.store import notifications as notification_rows
 from svcctl.store import operations as operation_rows
-from svcctl.store import runs as run_rows
 from svcctl.store.database import Connection, Database
 
 GROUP = 256
@@ -156,7 +156,7 @@ class Writer:
                     next_up.append((lane, *work))
             operation_rows.settle(connection, ledger.operations)
             account_rows.write(connection, ledger.accounts)
-            run_rows.notify(connection, ledger.notifications)
+            notification_rows.add(connection, ledger.notifications)
             operation_rows.claim(connection, [(step.id, step.looked) for _, _, step in next_up])
         for lane, job, step in next_up:
             lane.give(job, step)
@@ -175,8 +175,8 @@ class Writer:
                 if first is not result or not uid:
                     _refuse(result, uid)
         for service, results in created.items():
-            for uid, account in account_rows.by_uid(connection, service, results).items():
-                if account.id != results[uid].job.account.id:
+            for uid, account_id in account_rows.holders(connection, service, results).items():
+                if account_id != results[uid].job.account.id:
                     _refuse(results[uid], uid)
 
     def _next(self, lane: Lane, result: Result | None) -> tuple[Job, Step] | None:
@@ -227,7 +227,7 @@ class Writer:
             new["removed"] = sorted(result.outcome.removed)
         job.account = after
         job.steps.pop(0)
-        if not job.steps:
+        if not job.steps and after.pin != job.pin:
             job.account = replace(after, pin=job.pin)
         ledger.operations.append(
             operation_rows.done(

@@ -84,6 +84,21 @@ def by_uid(connection: Connection, service: str, uids: Iterable[str]) -> dict[st
     }
 
 
+_HOLDERS = select(accounts.c.uid, accounts.c.id).where(
+    accounts.c.service == bindparam("service"),
+    accounts.c.uid.in_(bindparam("uids", expanding=True)),
+)
+
+
+def holders(connection: Connection, service: str, uids: Iterable[str]) -> dict[str, int]:
+    """Whose the uids are already: uid -> account row id; any number of uids."""
+    return {
+        uid: id_
+        for chunk in chunks(uids)
+        for uid, id_ in connection.execute(_HOLDERS, {"service": service, "uids": chunk})
+    }
+
+
 def live_names(
     connection: Connection, service: str, keys: Iterable[str]
 ) -> dict[str, tuple[int, str]]:
@@ -158,7 +173,6 @@ def content(account: Account) -> dict[str, Any]:
         "b_groups": to_json(account.groups),
         "b_nickname": account.nickname,
         "b_pin": account.pin,
-        "b_updated_at": stamp(),
     }
 
 
@@ -176,7 +190,10 @@ def written(account: Account, name_key: str) -> dict[str, Any]:
 
 
 def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Write accounts; `rows` come from `written` and `content`."""
+    """Write accounts, all at one moment; `rows` come from `written` and `content`."""
+    moment = stamp()
+    for row in rows:
+        row["b_updated_at"] = moment
     update_each(connection, _WRITE_ALL, [row for row in rows if "b_status" in row])
     update_each(connection, _WRITE_CONTENT, [row for row in rows if "b_status" not in row])
 
@@ -209,17 +226,6 @@ def population(connection: Connection, service: str) -> tuple[int, int]:
     )
     active = counted.get(AccountStatus.ACTIVE.value, 0)
     return active, active + counted.get(AccountStatus.DISABLED.value, 0)
-
-
-def services(connection: Connection) -> dict[str, int]:
-    """Live accounts per service, configured or not."""
-    return dict(
-        connection.execute(
-            select(accounts.c.service, func.count())
-            .where(accounts.c.status != AccountStatus.ABSENT.value)
-            .group_by(accounts.c.service)
-        ).all()
-    )
 
 
 def pin(connection: Connection, ids: Iterable[int], reason: str | None) -> None:

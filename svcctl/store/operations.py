@@ -163,6 +163,7 @@ def _ending(*columns: str) -> Update:
 _ENDED = ("status", "attempts", "next_attempt_at", "ended_at", "error")
 _END = _ending(*_ENDED)
 _END_DONE = _ending(*_ENDED, "before", "after")
+_PENDING = OperationStatus.PENDING.value
 
 
 def claim(connection: Connection, ids: Iterable[tuple[int, bool]]) -> None:
@@ -173,7 +174,10 @@ def claim(connection: Connection, ids: Iterable[tuple[int, bool]]) -> None:
 
 
 def settle(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Write how operations ended; `rows` come from `ended` and `done`."""
+    """Write how operations ended, all at one moment; `rows` come from `ended` and `done`."""
+    moment = stamp()
+    for row in rows:
+        row["b_ended_at"] = None if row["b_status"] == _PENDING else moment
     update_each(connection, _END_DONE, [row for row in rows if "b_after" in row])
     update_each(connection, _END, [row for row in rows if "b_after" not in row])
 
@@ -192,7 +196,6 @@ def ended(
         "b_status": status.value,
         "b_attempts": attempts,
         "b_next_attempt_at": next_attempt_at,
-        "b_ended_at": None if status is OperationStatus.PENDING else stamp(),
         "b_error": None if error is None else legible(error),
     }
 
@@ -202,7 +205,9 @@ def done(
 ) -> dict[str, Any]:
     """An operation that was applied, with what it really changed."""
     row = ended(id_, OperationStatus.DONE, attempts=attempts, error=note or None)
-    return {**row, "b_before": to_json(before), "b_after": to_json(after)}
+    row["b_before"] = to_json(before)
+    row["b_after"] = to_json(after)
+    return row
 
 
 def recent_removals(connection: Connection, service: str, *, since: str) -> int:

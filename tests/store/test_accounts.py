@@ -338,7 +338,6 @@ def test_who_is_counted(database: Database) -> None:
         assert accounts.population(connection, "chat") == (3, 5)
         assert accounts.population(connection, "lab") == (0, 0)
         assert accounts.population(connection, "nothing") == (0, 0)
-        assert accounts.services(connection) == {"chat": 5, "wiki": 1}
         assert by_status(connection) == {
             "chat": {"absent": 1, "active": 3, "disabled": 2},
             "lab": {"absent": 1},
