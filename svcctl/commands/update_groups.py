@@ -1,61 +1,9 @@
 """`svcctl update-groups`."""
 
-import typer
+from svcctl.commands.verb import verb
 
-from svcctl.commands.options import (
-    AcceptRemovalsOption,
-    AllOption,
-    DryRunOption,
-    FailedOption,
-    Format,
-    FormatOption,
-    GroupOption,
-    JsonOption,
-    LockTimeoutOption,
-    MaxRuntimeOption,
-    ServiceOption,
-    StateOption,
-    UsersArgument,
-    YesOption,
+app = verb(
+    "update-groups",
+    "UPDATE_GROUPS",
+    "Bring groups up to date with what svcctl last put there.",
 )
-from svcctl.commands.output import chosen
-from svcctl.commands.running import Asked, run_command
-
-app = typer.Typer()
-
-
-@app.command()
-def update_groups(
-    ctx: typer.Context,
-    users: UsersArgument = None,
-    everybody: AllOption = False,
-    state: StateOption = None,
-    group: GroupOption = None,
-    failed: FailedOption = False,
-    service: ServiceOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    accept_removals: AcceptRemovalsOption = 0,
-    lock_timeout: LockTimeoutOption = "0s",
-    max_runtime: MaxRuntimeOption = None,
-    form: FormatOption = Format.TEXT,
-    json: JsonOption = False,
-) -> None:
-    """Bring groups up to date with what svcctl last put there."""
-    from svcctl.tasks.task import UPDATE_GROUPS
-
-    asked = Asked(
-        users,
-        everybody,
-        state,
-        group,
-        failed,
-        service,
-        dry_run,
-        yes,
-        accept_removals,
-        lock_timeout,
-        max_runtime,
-        chosen(form, json),
-    )
-    run_command(ctx, UPDATE_GROUPS, asked, "update-groups")

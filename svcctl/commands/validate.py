@@ -1,64 +1,12 @@
 """`svcctl validate`."""
 
-import typer
+from svcctl.commands.verb import verb
 
-from svcctl.commands.options import (
-    AcceptRemovalsOption,
-    AllOption,
-    DryRunOption,
-    FailedOption,
-    Format,
-    FormatOption,
-    GroupOption,
-    JsonOption,
-    LockTimeoutOption,
-    MaxRuntimeOption,
-    ServiceOption,
-    StateOption,
-    UsersArgument,
-    YesOption,
-)
-from svcctl.commands.output import chosen
-from svcctl.commands.running import Asked, run_command
-
-app = typer.Typer()
-
-
-@app.command()
-def validate(
-    ctx: typer.Context,
-    users: UsersArgument = None,
-    everybody: AllOption = False,
-    state: StateOption = None,
-    group: GroupOption = None,
-    failed: FailedOption = False,
-    service: ServiceOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    accept_removals: AcceptRemovalsOption = 0,
-    lock_timeout: LockTimeoutOption = "0s",
-    max_runtime: MaxRuntimeOption = None,
-    form: FormatOption = Format.TEXT,
-    json: JsonOption = False,
-) -> None:
+app = verb(
+    "validate",
+    "VALIDATE",
     """Remove the accounts of users who may no longer have them.
 
     Disabled accounts come back when their user may have them again; a grace that is over deletes.
-    """
-    from svcctl.tasks.task import VALIDATE
-
-    asked = Asked(
-        users,
-        everybody,
-        state,
-        group,
-        failed,
-        service,
-        dry_run,
-        yes,
-        accept_removals,
-        lock_timeout,
-        max_runtime,
-        chosen(form, json),
-    )
-    run_command(ctx, VALIDATE, asked, "validate")
+    """,
+)

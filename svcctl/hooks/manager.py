@@ -90,7 +90,8 @@ class Manager:
     def list_accounts(self) -> Iterator[RemoteAccount]:
         """Every account, page by page, with groups if the service lists them.
 
-        Raises Incomplete when the listing ended early.
+        Read in the thread that iterates: it is called while a run plans, and whatever another
+        thread does then is refused. Raises Incomplete when the listing ended early.
         """
         raise NotImplementedError
 
