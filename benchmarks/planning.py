@@ -7,7 +7,7 @@ from benchmarks.measure import Row, in_turn
 from benchmarks.site import OverriddenHook, build
 from svcctl.config.load import load
 from svcctl.hooks.registry import load_hooks
-from svcctl.runs.plan import Planner
+from svcctl.runs.planner import Planner
 from svcctl.store.accounts import from_row
 from svcctl.store.census import stream
 from svcctl.tasks.task import SYNC

@@ -23,8 +23,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from svcctl.cli import app, main
+from svcctl.config import notify, settings, source
 from svcctl.config import service as services
-from svcctl.config import settings
 from svcctl.config.secrets import Secret
 from svcctl.hooks.registry import available, hook_class
 
@@ -89,9 +89,12 @@ def configuration_page() -> str:
         ("The file itself", "", settings.Settings),
         ("[directory]", "", settings.Directory),
         ("[directory.limits]", "", services.Limits),
-        ('[directory.sources.NAME], type = "csv"', "", settings.CsvSource),
-        ('[directory.sources.NAME], type = "json"', "", settings.JsonSource),
+        ('[directory.sources.NAME], type = "csv"', "", source.CsvSource),
+        ('[directory.sources.NAME], type = "json"', "", source.JsonSource),
+        ('[directory.sources.NAME], type = "sql"', "", source.SqlSource),
         ("[states.NAME]", "", settings.StateRule),
+        ("[notify]", "", notify.Notify),
+        ("[notify.mail]", "", notify.Mail),
         ("[services.NAME]", "", services.HookConfig),
         ("[services.NAME.access]", "", services.Access),
         ("[services.NAME.groups]", "", services.Groups),
@@ -142,6 +145,7 @@ _KINDS: Mapping[Any, str] = {
     Path: "path",
     timedelta: "duration",
     Secret: "secret",
+    source.DatabaseUrl: "URL",
     types.NoneType: "",
 }
 
@@ -290,6 +294,7 @@ _UNSEEN = {
         "- `problems`, each with `service`, `user`, `message`, `hint`, `exit_code`\n"
         "- `missing` (not on the service any more), each with `service`, `user`, `account`\n"
         "- `verified` (of an interrupted run), each with `service`, `operation`, `result`\n"
+        "- `differences` (of `apply`), each with `service`, `user`, `planned`, `now`\n"
         "- `passwords`, where a password was reset, each with `service`, `user`, `password`\n"
         "- `left`: service -> how many accounts are left for the next run"
     ),
@@ -343,7 +348,9 @@ _FLAT = {
     "__init__": "cli",
     "__main__": "cli",
     "limits": "locks",
+    "http": "locks",
     "names": "model",
+    "notify": "locks",
     "clock": "model",
     "errors": "model",
 }

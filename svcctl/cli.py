@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "sync": ("sync", "Validate, create where opted in, groups and nicknames: the cron line."),
     "plan": ("plan", "What sync would do now."),
+    "apply": ("apply", "Exactly the plan of a file, or nothing."),
+    "retry": ("retry", "What failed or is due, planned anew."),
     "holds": ("holds", "Operations that a safety limit stopped."),
     "history": ("history", "Who did what, when and why."),
     "why": ("why", "Why a user has, or has not, an account."),

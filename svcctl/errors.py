@@ -123,6 +123,8 @@ class ManagerError(SvcctlError):
     """What a service said instead of yes. The subclasses are closed: the engine decides by them."""
 
     retry = False
+    retry_after: float | None = None
+    """Seconds after which the service wants to be asked again, where it said so."""
 
 
 class NotFound(ManagerError):
@@ -134,7 +136,7 @@ class Conflict(ManagerError):
 
 
 class RateLimited(ManagerError):
-    """The service asks for a pause. `retry_after` is in seconds, None when it did not say."""
+    """The service asks for a pause, and did nothing."""
 
     retry = True
 
@@ -157,6 +159,12 @@ class Transient(ManagerError):
     """A timeout, a lost connection, a server error: unknown whether it was done. Try again."""
 
     retry = True
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class Incomplete(ManagerError):

@@ -17,6 +17,8 @@ from svcctl.errors import StoreError
 
 DIRECTORY = "@directory"
 """The lock of whoever changes the directory: pulls. No service can have this name."""
+NOTIFY = "@notify"
+"""The lock of whoever sends messages."""
 
 _POLL_SECONDS = 0.1
 

@@ -341,6 +341,8 @@ LISTINGS = {
     "db check": "svcctl.findings/1",
     "db upgrade --dry-run": "svcctl.migrations/1",
     "plan": "svcctl.report/1",
+    "apply plan.json --dry-run": "svcctl.report/1",
+    "retry --dry-run": "svcctl.report/1",
     "sync --all --dry-run": "svcctl.report/1",
     "validate --all --dry-run": "svcctl.report/1",
     "sync-nickname --all --dry-run": "svcctl.report/1",
@@ -382,6 +384,7 @@ def test_every_listing_has_every_format(club: "Site", svcctl: "Svcctl") -> None:
     assert svcctl("users", "add", "zoe", "--no-sync").exit_code == 0
     lose(club, svcctl, "fay", "gus", "hal")
     assert svcctl("sync", "--all").exit_code == 4
+    assert svcctl("plan", "--out", "plan.json").exit_code == 4
     before = everything(club.folder)
     for line, schema in LISTINGS.items():
         words = line.split(" ")
@@ -685,13 +688,13 @@ def test_a_no_leaves_everything_as_it_was(club: "Site", svcctl: "Svcctl", answer
         assert "Take access away from 1 accounts? [y/N]: " in done.stderr
         assert "nothing was done" in done.stderr
         assert done.stdout.startswith("service  user  ")
-        assert done.exit_code == 0
+        assert done.exit_code == 1
         assert everything(club.folder) == before, line
     for line in ("users remove bob", "groups delete corp", "users forget hal"):
         done = svcctl(*line.split(" "), stdin=answer)
         assert "[y/N]: nothing was done" in done.stderr
         assert done.stdout == ""
-        assert done.exit_code == 0
+        assert done.exit_code == 1
         assert everything(club.folder) == before, line
 
 
@@ -739,7 +742,7 @@ def test_on_a_real_terminal_ctrl_c_ends_it_no_keeps_and_yes_removes(
     assert (code, everything(club.folder)) == (130, before), said
     assert said.endswith("[y/N]: ^Cinterrupted\n")
     code, said = typed(club.folder, "n\n", "sync", "--all")
-    assert (code, everything(club.folder)) == (0, before), said
+    assert (code, everything(club.folder)) == (1, before), said
     assert "lab  ada  disable_account  lost access: " in said
     assert said.endswith("nothing was done\n")
     code, said = typed(club.folder, "y\n", "sync", "--all")

@@ -57,7 +57,7 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> None:
         return
     if not ask(question):
         say("nothing was done")
-        raise typer.Exit
+        raise typer.Exit(1)
 
 
 def shown(value: Any) -> str:

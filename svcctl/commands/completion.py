@@ -78,7 +78,7 @@ def complete_sources(ctx: typer.Context, incomplete: str) -> Candidates:
         ctx,
         incomplete,
         lambda settings: [
-            (name, str(source.path)) for name, source in settings.directory.sources.items()
+            (name, source.whence) for name, source in settings.directory.sources.items()
         ],
     )
 

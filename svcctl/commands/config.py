@@ -35,9 +35,9 @@ def check(ctx: typer.Context, secrets: SecretsOption = False, json_: JsonOption 
     if settings is not None:
         hooks = load_hooks(settings)
         found = [problem for each in hooks.problems.values() for problem in each]
-        found.extend(_secret_problems(hooks, fetch=secrets))
+        found.extend(_secret_problems(settings, hooks, fetch=secrets))
         problems.extend(f"{settings.path}: {problem}" for problem in found)
-        doubts = [*settings.warnings(), *_secret_warnings(hooks)]
+        doubts = [*settings.warnings(), *_secret_warnings(settings, hooks)]
         warnings.extend(f"{settings.path}: {doubt}" for doubt in doubts)
     if json_:
         body = {
@@ -99,8 +99,8 @@ def schema(ctx: typer.Context) -> None:
     write(json.dumps(config_schema(hooks), ensure_ascii=False, indent=2))
 
 
-def _secret_problems(hooks: Hooks, *, fetch: bool) -> Iterator[Problem]:
-    for key, secret in _secrets(hooks):
+def _secret_problems(settings: Settings, hooks: Hooks, *, fetch: bool) -> Iterator[Problem]:
+    for key, secret in _secrets(settings, hooks):
         try:
             secret.inspect()
             if fetch:
@@ -110,8 +110,8 @@ def _secret_problems(hooks: Hooks, *, fetch: bool) -> Iterator[Problem]:
             yield Problem(key, message, error.hint or "")
 
 
-def _secret_warnings(hooks: Hooks) -> Iterator[str]:
-    for _, secret in _secrets(hooks):
+def _secret_warnings(settings: Settings, hooks: Hooks) -> Iterator[str]:
+    for _, secret in _secrets(settings, hooks):
         try:
             if doubt := secret.inspect():
                 yield doubt
@@ -119,9 +119,10 @@ def _secret_warnings(hooks: Hooks) -> Iterator[str]:
             continue
 
 
-def _secrets(hooks: Hooks) -> Iterator[tuple[str, Any]]:
+def _secrets(settings: Settings, hooks: Hooks) -> Iterator[tuple[str, Any]]:
     from svcctl.config.values import secrets_in
 
+    yield from secrets_in(settings, "")
     for name, hook in hooks.loaded.items():
         yield from secrets_in(hook.config, f"services.{name}")
 

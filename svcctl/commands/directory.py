@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from svcctl.commands.completion import complete_sources
 from svcctl.commands.options import DryRunOption, Format, FormatOption, JsonOption, YesOption
 from svcctl.commands.output import Table, chosen, emit, plain, say, write, write_json, write_line
 from svcctl.commands.session import Session, open_session
-from svcctl.errors import ExitCode, UsageError, gravest
+from svcctl.errors import ExitCode, LockedError, UsageError, gravest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -65,7 +66,7 @@ def pull(
     operator set or removed by hand stays as it is.
     """
     from svcctl.commands.follow import follow_up
-    from svcctl.tasks.directory import pull_sources
+    from svcctl.tasks.directory import open_sources, pull_sources
 
     form = chosen(form, json)
     with open_session(ctx) as session:
@@ -85,9 +86,13 @@ def pull(
             return ExitCode.OK
 
         code = ExitCode.OK
-        with session.database.write(keep=not dry_run) as connection:
+        with (
+            _alone(session, names, dry_run=dry_run),
+            open_sources(session.settings, names) as sources,
+            session.database.write(keep=not dry_run) as connection,
+        ):
             pulled = pull_sources(
-                connection, session.settings, names, accept_missing=accept_missing
+                connection, session.settings, sources, accept_missing=accept_missing
             )
             if dry_run:
                 code = follow(pulled, connection)
@@ -114,6 +119,25 @@ def _names(session: Session, asked: Sequence[str], accept_missing: int | None) -
     if accept_missing is not None and len(names) > 1:
         raise UsageError("--accept-missing is for one source", hint="name it with --source")
     return names
+
+
+@contextmanager
+def _alone(session: Session, names: Sequence[str], *, dry_run: bool) -> Iterator[None]:
+    """No other pull meanwhile: what was read before its transaction must not come after newer."""
+    sources = session.settings.directory.sources
+    if dry_run or not any(sources[name].read_ahead for name in names):
+        yield
+        return
+    from svcctl.locks import DIRECTORY, Locks
+    from svcctl.store.database import BUSY_SECONDS
+
+    with Locks(session.database, timeout=BUSY_SECONDS, holder="directory pull") as locks:
+        _, busy = locks.acquire([DIRECTORY])
+        for holder in busy.values():
+            raise LockedError(
+                f"another pull is at work: {holder}", hint="try again when it has finished"
+            )
+        yield
 
 
 def _show(

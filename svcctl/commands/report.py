@@ -29,6 +29,7 @@ def render(report: "Report", form: Format, *, quiet: bool = False) -> None:
         case Format.CSV:
             rows = ({**row, "change": change(row)} for row in report.rows())
             emit(Table("report", COLUMNS, rows), form)
+            _differences(report)
         case Format.TEXT:
             _text(report, quiet=quiet)
 
@@ -96,6 +97,16 @@ def _summary(report: "Report") -> dict[str, Any]:
             for service, verb, text in report.verified
         ],
     }
+    if report.differences is not None:
+        body["differences"] = [
+            {
+                "service": difference.service or None,
+                "user": difference.username,
+                "planned": difference.planned,
+                "now": difference.now,
+            }
+            for difference in report.differences
+        ]
     if report.passwords:
         body["passwords"] = [
             {"service": service, "user": user, "password": password}
@@ -123,6 +134,7 @@ def _text(report: "Report", *, quiet: bool) -> None:
         write(f"password of {plain(user)} on {service}: {password}")
     for service, verb, text in report.verified:
         say(f"{service}: {verb} of an interrupted run: {text}")
+    _differences(report)
     for service, user, account in report.plan.missing:
         say(f"{service}: {user}: account {account} is not on the service")
     for problem in (*report.problems, *report.plan.problems):
@@ -146,12 +158,25 @@ def _text(report: "Report", *, quiet: bool) -> None:
         say(f"hint: {hint}")
     for service, left in report.left.items():
         say(f"{service}: {left} accounts are left for the next run")
-    for held in report.held:
+    for held in () if report.differences else report.held:
         say(f"{held.service}: removals are held: {held.message}")
-    if report.held and not report.dry_run:
+    if report.held and not (report.dry_run or report.differences):
         say("hint: look at them with: svcctl holds list")
-    if not quiet and sys.stderr.isatty():
+    if not quiet and not report.differences and sys.stderr.isatty():
         say(_sentence(report))
+
+
+def _differences(report: "Report") -> None:
+    differences = report.differences or []
+    for difference in differences[:20]:
+        place = ": ".join(filter(None, (difference.service, difference.username)))
+        said = f"planned: {difference.planned}; now: {difference.now}"
+        say(f"{place}: {said}" if place else said)
+    if len(differences) > 20:
+        say(f"and {len(differences) - 20} more")
+    if differences:
+        say("nothing was done: the world is not as the plan says")
+        say("hint: make a new plan: svcctl plan --out FILE")
 
 
 def _sentence(report: "Report") -> str:

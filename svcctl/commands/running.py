@@ -14,7 +14,7 @@ from svcctl.commands.options import Format
 from svcctl.commands.output import ask, say, write_line
 from svcctl.commands.report import event, render
 from svcctl.commands.session import Session, open_session
-from svcctl.errors import UsageError
+from svcctl.errors import SvcctlError, UsageError
 
 if TYPE_CHECKING:
     from svcctl.runs.engine import Options
@@ -111,6 +111,23 @@ def select(session: Session, asked: Asked) -> "Selection":
             failed = failed_users(connection, asked.services or session.settings.services)
         ids = failed if ids is None else ids & failed
     return Selection(ids, asked.state, asked.group)
+
+
+def reselect(session: Session, users: list[str] | None, **narrow: str | None) -> "Selection":
+    """Whom a saved plan was about. Raises SvcctlError when one of them is not known any more."""
+    from svcctl.store.census import Selection
+    from svcctl.store.people import ids_of
+
+    ids: frozenset[int] | None = None
+    if users is not None:
+        try:
+            with session.database.read() as connection:
+                ids = frozenset(ids_of(connection, users))
+        except UsageError as error:
+            raise SvcctlError(
+                f"nothing was done: {error.message}", hint="make a new plan: svcctl plan --out FILE"
+            ) from error
+    return Selection(ids, **narrow)
 
 
 def require_known(session: Session, state: str | None, group: str | None) -> None:

@@ -90,7 +90,10 @@ def read(tables: Mapping[str, Any], path: Path) -> Settings:
             count = f"{MAX_PROBLEMS} problems or more"
         raise ConfigError(f"{path}: {count} in the configuration", problems=lines)
     settings = settings.model_copy(
-        update={"directory": anchored(settings.directory, absolute.parent, "directory")}
+        update={
+            "directory": anchored(settings.directory, absolute.parent, "directory"),
+            "notify": anchored(settings.notify, absolute.parent, "notify"),
+        }
     )
     settings._path = absolute  # noqa: SLF001 - not a setting, so no field
     return settings

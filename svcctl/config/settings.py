@@ -6,14 +6,17 @@ Every default and description here is what `config.example.toml` and the documen
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr
 
+from svcctl.config.notify import Notify
 from svcctl.config.problems import Problem, dotted, suggest
 from svcctl.config.service import SERVICE_NAME, Frozen, Limits
+from svcctl.config.source import Source
 from svcctl.names import ATTRIBUTES, PLACEHOLDERS, NameFormat
 
 ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -30,52 +33,6 @@ def _word(value: object) -> object:
 
 Word = Annotated[str, BeforeValidator(_word, json_schema_input_type=str | int | bool)]
 """A value that an attribute is compared with, as text."""
-
-
-class SourceMapping(Frozen):
-    """Which column (CSV) or key (JSON) of a source holds what."""
-
-    path: Path = Field(description="the file; a relative path starts at this file's folder")
-    id: str = Field(
-        "id", description="the person's immutable id; where there is none, the username"
-    )
-    username: str = Field("username", description="the person's unique name")
-    groups: str = Field("groups", description="the groups that the person is in")
-    active: str = Field(
-        "active", description="whether the person is active; where there is none, everybody is"
-    )
-    attributes: dict[str, str] = Field(
-        default_factory=dict,
-        description="column -> attribute, where they are not called the same",
-    )
-
-
-class CsvSource(SourceMapping):
-    """A table with a header line."""
-
-    type: Literal["csv"] = Field(description="the kind of source")
-    encoding: str = Field("utf-8-sig", description="the file's encoding")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="between two columns")
-    groups_separator: str = Field(";", min_length=1, description="between two groups of a person")
-
-    @field_validator("encoding")
-    @classmethod
-    def _known(cls, encoding: str) -> str:
-        try:
-            "".encode(encoding)
-        except (LookupError, ValueError):
-            raise ValueError("no such encoding; write it like utf-8 or cp1252") from None
-        return encoding
-
-
-class JsonSource(SourceMapping):
-    """A list of objects, or an object with such a list under `users`; groups are a list."""
-
-    type: Literal["json"] = Field(description="the kind of source")
-
-
-Source = Annotated[CsvSource | JsonSource, Field(discriminator="type")]
-"""Where users, groups and attributes come from; `type` tells the kinds apart."""
 
 
 class Directory(Frozen):
@@ -124,6 +81,7 @@ class Settings(Frozen):
     services: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="the services, by name"
     )
+    notify: Notify | None = Field(None, description="where messages go; default: nowhere")
     _path: Path = PrivateAttr(default=Path("svcctl.toml"))
 
     @property
@@ -207,6 +165,8 @@ class Settings(Frozen):
         yield from self._state_problems()
         for name, table in self.services.items():
             yield from self._service_problems(name, table)
+        if self.notify is not None:
+            yield from self.notify.problems()
 
     def _directory_problems(self) -> Iterator[Problem]:
         for name in self.directory.attributes:
@@ -228,6 +188,7 @@ class Settings(Frozen):
                 yield from self.check_attributes(
                     dotted((column,), f"{key}.attributes"), (attribute,)
                 )
+            yield from _under(key, source.problems())
 
     def _state_problems(self) -> Iterator[Problem]:
         priorities: dict[int, str] = {}
@@ -278,9 +239,7 @@ class Settings(Frozen):
                 "leave it out and use ~/.pgpass, $PGPASSFILE or peer authentication",
             )
         for name, source in self.directory.sources.items():
-            if not source.path.exists():
-                key = dotted((name, "path"), "directory.sources")
-                yield Problem(key, f"{source.path} does not exist", "`directory pull` needs it")
+            yield from _under(dotted((name,), "directory.sources"), source.warnings())
         rules = self.state_rules()
         for index, (name, rule) in enumerate(rules[:-1]):
             if rule.public:
@@ -291,6 +250,14 @@ class Settings(Frozen):
                     "give a public state the lowest priority",
                 )
                 break
+        if self.notify is not None:
+            yield from self.notify.warnings()
+
+
+def _under(key: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The same problems, their keys taken from `key`."""
+    for problem in problems:
+        yield replace(problem, key=f"{key}.{problem.key}")
 
 
 def _texts(names: object) -> Iterable[str]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from svcctl.config.problems import dotted
 from svcctl.config.secrets import Secret
 from svcctl.config.service import write_duration
+from svcctl.config.source import DatabaseUrl
 
 _SECRET_NAME = re.compile(r"(password|passwd|passphrase|secret|token|api_?key)s?$", re.IGNORECASE)
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]*(?=@)")
@@ -19,7 +20,7 @@ HIDDEN = "***"
 
 
 def anchored(value: Any, folder: Path, key: str) -> Any:
-    """`value` with every relative `Path`, and every secret's file, taken from `folder`.
+    """`value` with every relative path, also in URLs and secrets, taken from `folder`.
 
     `key` is the value's place in the configuration, for the messages of secrets. What needs no
     change stays the same object, so that `model_fields_set` goes on telling what was configured.
@@ -27,7 +28,7 @@ def anchored(value: Any, folder: Path, key: str) -> Any:
     match value:
         case Path():
             return folder / os.path.expanduser(value)  # noqa: PTH111 - never raises
-        case Secret():
+        case Secret() | DatabaseUrl():
             return value.placed(folder, key)
         case BaseModel():
             old = {name: getattr(value, name) for name in type(value).model_fields}

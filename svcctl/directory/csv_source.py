@@ -6,9 +6,9 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from svcctl.config.settings import CsvSource
+from svcctl.config.source import CsvSource
 from svcctl.directory.file import opened, undecodable
-from svcctl.directory.person import FLAGS, Person, name_problem, tidy
+from svcctl.directory.person import FLAGS, Entries, Person, name_problem, tidy
 from svcctl.errors import SourceError
 
 FILE_BYTES = 1 << 30
@@ -17,17 +17,13 @@ CELL_CHARACTERS = 1 << 20
 _REMEMBERED = 20_000
 
 
-def place(path: Path, line: int) -> str:
+def place(source: CsvSource, _key: str, line: int) -> str:
     """`people.csv:17`."""
-    return f"{path}:{line}"
+    return f"{source.path}:{line}"
 
 
-def read(source: CsvSource, known: Collection[str]) -> Iterator[tuple[int, Person]]:
-    """Each person with the number of the line where the row begins.
-
-    `known` are the attributes to take from columns of that name, besides those that the source
-    maps. Raises SourceError.
-    """
+def read(source: CsvSource, _key: str, known: Collection[str]) -> Entries:
+    """Each person with the number of the line where the row begins. Raises SourceError."""
     csv.field_size_limit(CELL_CHARACTERS)
     with opened(source.path, largest=FILE_BYTES) as file:
         encoding = codecs.lookup(source.encoding).name
@@ -175,5 +171,5 @@ class _Table:
     def _wrong(
         self, line: int, column: int, message: str, *, hint: str = "correct the row in the source"
     ) -> SourceError:
-        where = f"{place(self._path, line)}: {self._header[column]}"
+        where = f"{self._path}:{line}: {self._header[column]}"
         return SourceError(f"{where}: {message}", hint=hint)

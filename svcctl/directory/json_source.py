@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from svcctl.config.settings import JsonSource
+from svcctl.config.source import JsonSource
 from svcctl.directory.file import opened, undecodable
-from svcctl.directory.person import FLAGS, Person, name_problem, tidy
+from svcctl.directory.person import FLAGS, Entries, Person, name_problem, tidy
 from svcctl.errors import SourceError
 
 FILE_BYTES = 1 << 28
@@ -17,17 +17,13 @@ DEPTH = 20
 _BLANK = re.compile(r"[ \t\r\n]+")
 
 
-def place(path: Path, index: int) -> str:
+def place(source: JsonSource, _key: str, index: int) -> str:
     """`people.json: users[3]`."""
-    return f"{path}: users[{index}]"
+    return f"{source.path}: users[{index}]"
 
 
-def read(source: JsonSource, known: Collection[str]) -> Iterator[tuple[int, Person]]:
-    """Each person with its index in the list.
-
-    `known` are the attributes to take from keys of that name, besides those that the source maps.
-    Raises SourceError.
-    """
+def read(source: JsonSource, key: str, known: Collection[str]) -> Entries:
+    """Each person with its index in the list. Raises SourceError."""
     with opened(source.path, largest=FILE_BYTES) as file:
         data = file.read(FILE_BYTES)
     try:
@@ -37,7 +33,7 @@ def read(source: JsonSource, known: Collection[str]) -> Iterator[tuple[int, Pers
     del data
     keys = _Keys(source, text, known)
     for index, item in enumerate(_Document(source.path, text).users()):
-        yield index, _Entry(place(source.path, index), item).person(keys)
+        yield index, _Entry(place(source, key, index), item).person(keys)
 
 
 class _Keys:

@@ -1,6 +1,7 @@
 """A person as a source describes one, and what may be called a name."""
 
 import unicodedata
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,10 @@ class Person:
     active: bool | None = None
     groups: frozenset[str] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+
+
+Entries = Generator[tuple[int, Person], None, None]
+"""The people of a source, each with the number of its line or row, by which it is found again."""
 
 
 def tidy(name: str) -> str:

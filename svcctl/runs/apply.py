@@ -244,7 +244,7 @@ class Writer:
             else account_rows.written(job.account, job.name_key)
         )
         if step.operation.notify:
-            ledger.notifications.append(_farewell(result, step))
+            ledger.notifications.append(_farewell(result, step, before))
         if result.password is not None:
             self.tally.passwords[result.lane.service, job.username] = result.password
         return _applied(result, step, OperationStatus.DONE)
@@ -325,14 +325,14 @@ def _name(account: Account, operation: Operation) -> str:
     return account.name or str(operation.args.get("name", ""))
 
 
-def _farewell(result: Result, step: Step) -> dict[str, Any]:
-    title = result.lane.hook.title
+def _farewell(result: Result, step: Step, before: Account) -> dict[str, Any]:
+    hook = result.lane.hook
+    removed = step.operation.verb is Verb.DELETE
+    facts = {"Account": before.name, "Reason": step.operation.reason, "Service": hook.config.url}
     return {
         "user_id": result.job.account.user_id,
         "operation_id": step.id,
         "level": "warning",
-        "title": f"Your {title} account was removed"
-        if step.operation.verb is Verb.DELETE
-        else f"Your {title} account was disabled",
-        "message": step.operation.reason,
+        "title": f"Your {hook.title} account was {'removed' if removed else 'disabled'}",
+        "message": "\n".join(f"{name}: {fact}" for name, fact in facts.items() if fact),
     }

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
+from svcctl.clock import stamp
 from svcctl.config.settings import Settings
 from svcctl.errors import ExitCode, ManagerError, SvcctlError, UsageError
 from svcctl.hooks.contract import ServiceHook
@@ -19,11 +20,14 @@ from svcctl.hooks.registry import Hooks, build_manager
 from svcctl.locks import Locks
 from svcctl.model import OperationStatus
 from svcctl.runs import journal as journals
-from svcctl.runs import recover
+from svcctl.runs import notices, recover
 from svcctl.runs.apply import Applied, Writer
-from svcctl.runs.guard import guard
+from svcctl.runs.binding import Binding, bind, moved, moved_hooks, moved_site, versions
+from svcctl.runs.guard import Held, guard
 from svcctl.runs.lane import Lane, Result, Stop
-from svcctl.runs.plan import Plan, Planner, Problem
+from svcctl.runs.look import look
+from svcctl.runs.plan import Plan, Problem
+from svcctl.runs.planner import Planner
 from svcctl.runs.report import Report
 from svcctl.runs.tripwire import allowed, tripwire
 from svcctl.store import operations as operation_rows
@@ -60,7 +64,9 @@ class Options:
     max_runtime and lock_timeout are in seconds. accept_removals: see `guard`. approved: account
     row ids. only: nothing is planned for accounts with other row ids. force: earlier failures'
     back-off does not count. passwords: (service, username) -> new password, in memory only.
-    confirm: asked when the plan is complete, before anything is written.
+    confirm: asked when the plan is complete, before anything is written. look: ask the services
+    what they show of the planned accounts, for a plan that is to bind. bound: what such a plan
+    binds; when anything is different now, nothing is done.
     """
 
     dry_run: bool = False
@@ -72,6 +78,8 @@ class Options:
     max_runtime: float | None = None
     lock_timeout: float = 0.0
     force: bool = False
+    look: bool = False
+    bound: Binding | None = None
     passwords: Mapping[tuple[str, str], str] = field(default_factory=dict)
     confirm: Callable[[Plan], bool] = lambda _: True
     planning: Callable[[int], None] = lambda _: None
@@ -96,11 +104,21 @@ def run(
     Raises UsageError for services that do not exist or cannot do what is asked.
     """
     options = options or Options()
-    with _Run(site, task, selection, options) as one:
-        one.choose(services)
-        if options.dry_run:
-            return one.rehearse(connection)
-        return one.perform()
+    try:
+        with _Run(site, task, selection, options) as one:
+            outdated = one.outdated(services)
+            if options.dry_run:
+                return outdated or one.rehearse(connection)
+            report = outdated or one.perform()
+    except SvcctlError as error:
+        if not options.dry_run:
+            notices.tell_stopped(site, options.command or task.name, error)
+        raise
+    # The locks are free by now: a slow mail server keeps no other run waiting.
+    with _signals(one.stop):
+        everybody = selection.everybody and options.only is None
+        notices.tell(site, report, everybody=everybody, stop=one.stop)
+    return report
 
 
 class _Run:
@@ -110,6 +128,7 @@ class _Run:
         self.selection = selection
         self.options = options
         self.hooks: dict[str, ServiceHook] = {}
+        self.chosen: dict[str, ServiceHook] = {}
         self.users: frozenset[int] | None = None
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
@@ -159,6 +178,45 @@ class _Run:
                     hint=f"{self.task.name} needs it; see: svcctl services list",
                 )
 
+    # A plan that binds
+
+    def outdated(self, services: Iterable[str] | None) -> Report | None:
+        """Choose the services; a report if a plan that binds was made under other rules."""
+        bound = self.options.bound
+        differences = moved_site(bound, self.site.settings.fingerprint()) if bound else []
+        if not differences:
+            self.choose(services)
+            self.chosen = dict(self.hooks)
+            differences = moved_hooks(bound, versions(self.hooks)) if bound else []
+        if not differences:
+            return None
+        report = self._report(Plan(self.task, stamp()), [])
+        report.differences = differences
+        report.declined = True
+        return report
+
+    def _bind(self, report: Report) -> None:
+        """Look at the planned accounts, and decline what is not as a plan that binds says."""
+        if not self.options.look:
+            return
+        shown, unseen = look(report.plan, self.hooks, self.manager, self.stop)
+        known = (*report.problems, *report.plan.problems)
+        report.problems.extend(unseen)
+        if unseen or self.stop.asked():
+            report.declined = True
+            return
+        report.binding = now = bind(
+            self.site.settings.fingerprint(), self.chosen, report.plan, shown, known
+        )
+        bound = self.options.bound
+        if bound is None:
+            return
+        if now.troubled - bound.troubled:
+            report.declined = True
+            return
+        report.differences = moved(bound, now, (*known, *report.notes))
+        report.declined = bool(report.differences)
+
     # A dry run
 
     def rehearse(self, connection: Connection | None) -> Report:
@@ -175,14 +233,21 @@ class _Run:
                 states = stale_states(connection, self.site.settings.state_rules())
                 plan = self._plan(connection, unfinished, verified, states)
             held = self._guard(connection, plan)
-        report = Report(self.options.command or self.task.name, dry_run=True, plan=plan, held=held)
+        report = self._report(plan, held)
         report.deferred = journals.not_due(
             plan, verified.rest(unfinished), force=self.options.force
         )
         report.problems = [*self.problems, *verified.problems]
         report.notes = [*self.notes, *plan.notes]
         report.verified = _told(verified)
+        self._bind(report)
+        if self.stop.asked():
+            report.stopped = self.stop.code
         return report
+
+    def _report(self, plan: Plan, held: list[Held]) -> Report:
+        command = self.options.command or self.task.name
+        return Report(command, dry_run=self.options.dry_run, plan=plan, held=held)
 
     # The real thing
 
@@ -190,25 +255,31 @@ class _Run:
         with _signals(self.stop):
             self._lock()
             unfinished, verified = self._verify()
-            self._refresh_states()
+            states = None
+            if self.options.bound is None:
+                self._refresh_states()
             with self.site.database.read() as connection:
                 if verified:
                     unfinished = operation_rows.unfinished(connection, self.hooks)
+                if self.options.bound is not None:
+                    states = stale_states(connection, self.site.settings.state_rules())
                 with tripwire("planning"):
-                    plan = self._plan(connection, unfinished, verified, None)
+                    plan = self._plan(connection, unfinished, verified, states)
                 held = self._guard(connection, plan)
-            report = Report(self.options.command or self.task.name, dry_run=False, plan=plan)
-            report.held = held
+            report = self._report(plan, held)
             report.problems = [*self.problems, *verified.problems]
             report.notes = [*self.notes, *plan.notes]
             report.verified = _told(verified)
+            self._bind(report)
             if self.stop.asked():
                 report.stopped = self.stop.code
                 report.declined = True
+            elif not report.declined and not self.options.confirm(plan):
+                report.declined = report.refused = True
+            if report.declined:
                 return report
-            if not self.options.confirm(plan):
-                report.declined = True
-                return report
+            if self.options.bound is not None:
+                self._refresh_states()
             self._apply(report, unfinished, verified)
         return report
 
@@ -300,7 +371,7 @@ class _Run:
             waiting.update(id_ for id_, row in first.items() if row.verb not in self.task.decides)
         return frozenset(verified.unsettled | waiting)
 
-    def _guard(self, connection: Connection, plan: Plan) -> list[Any]:
+    def _guard(self, connection: Connection, plan: Plan) -> list[Held]:
         return guard(
             connection,
             plan,

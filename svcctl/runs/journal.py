@@ -78,6 +78,10 @@ def write(
     earlier = _Earlier(unfinished, plan, force=force)
     journal = Journal(run_id)
     kept: set[int] = set()
+
+    def over(row: Recorded) -> bool:
+        return _evaluated(row, plan, users, hooks) and (only is None or row.account_id in only)
+
     fresh: list[tuple[PlannedAccount, int, int]] = []
     for planned in plan.accounts:
         if planned.verdict == "skipped":
@@ -103,10 +107,7 @@ def write(
             for row in unfinished
             if row.id not in kept
             and row.account_id not in left_alone
-            and (
-                _gives_way(row, anew.get(row.account_id))
-                or (_evaluated(row, plan, users) and (only is None or row.account_id in only))
-            )
+            and (_gives_way(row, anew.get(row.account_id)) or over(row))
         ),
     )
     for part in chunks(fresh, 1000):
@@ -225,10 +226,15 @@ def _gives_way(row: Recorded, anew: frozenset[Verb] | None) -> bool:
     return anew is not None and (row.status in OPEN or row.verb in anew)
 
 
-def _evaluated(row: Recorded, plan: Plan, users: frozenset[int] | None) -> bool:
+def _evaluated(
+    row: Recorded, plan: Plan, users: frozenset[int] | None, hooks: Mapping[str, ServiceHook]
+) -> bool:
     """Whether this plan decided anew what the row was about."""
     if row.service not in plan.evaluated or row.status is OperationStatus.UNKNOWN:
         return False
     if users is not None and row.user_id not in users:
         return False
+    if row.verb is Verb.CREATE and "create" in plan.task.sieve:
+        # Where creating is not opted in, the operation is an operator's word: `retry` has it.
+        return hooks[row.service].config.create == "auto"
     return row.verb in plan.task.decides

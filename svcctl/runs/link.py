@@ -17,7 +17,7 @@ from svcctl.hooks.registry import build_manager
 from svcctl.locks import Locks
 from svcctl.model import NOTHING, Account, AccountStatus
 from svcctl.runs.engine import Site, current_actor
-from svcctl.runs.plan import managed_groups
+from svcctl.runs.planner import managed_groups
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store import runs as run_rows

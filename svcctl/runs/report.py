@@ -8,6 +8,7 @@ from typing import Any
 from svcctl.errors import ExitCode, ManagerError, gravest
 from svcctl.model import OperationStatus
 from svcctl.runs.apply import Applied
+from svcctl.runs.binding import Binding, Difference
 from svcctl.runs.guard import Held
 from svcctl.runs.plan import Plan, PlannedAccount, Problem, changes
 
@@ -32,6 +33,12 @@ class Report:
     passwords: dict[tuple[str, str], str] = field(default_factory=dict)
     stopped: ExitCode | None = None
     declined: bool = False
+    """Whether nothing was done once the plan was there."""
+    refused: bool = False
+    """Whether that is because the operator said no."""
+    binding: Binding | None = None
+    differences: list[Difference] | None = None
+    """How the world is not as the plan says that was to be applied; None: none was."""
     check: bool = False
     """Whether changes are an answer of their own (`plan --check`)."""
 
@@ -51,6 +58,8 @@ class Report:
             one.status in (OperationStatus.FAILED, OperationStatus.UNKNOWN) for one in self.applied
         ):
             codes.append(ExitCode.FAILED)
+        if self.refused or self.differences:
+            codes.append(ExitCode.FAILED)
         if self.stopped is not None:
             codes.append(self.stopped)
         if self.check and self.changed:
@@ -66,6 +75,8 @@ class Report:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each operation as a flat row, in the order of the plan or as it ended."""
+        if self.differences:
+            return
         if self.dry_run or self.declined:
             later = {id(planned) for planned, _ in self.deferred}
             for planned in self.plan.accounts:

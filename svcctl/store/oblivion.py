@@ -56,6 +56,7 @@ def forget_user(connection: Connection, row: Row[Any]) -> str:
     )
     _scrub_operations(connection, row, pseudonym)
     _scrub_runs(connection, row.username, pseudonym)
+    _scrub_notices(connection, row, pseudonym)
     return pseudonym
 
 
@@ -135,6 +136,24 @@ def _scrub_runs(connection: Connection, username: str, pseudonym: str) -> None:
             .where(runs.c.id == id_)
             .values(command=mask(command), summary=mask(summary))
         )
+
+
+def _scrub_notices(connection: Connection, row: Row[Any], pseudonym: str) -> None:
+    """What operators were told names people, and addresses that did not work."""
+    texts = ("title", "message", "command", "trouble", "error")
+    columns = [notifications.c[name] for name in texts]
+    email = json.loads(row.attributes).get("email")
+    for word in filter(None, (email if isinstance(email, str) else None, row.username)):
+        mask = _mask(word, pseudonym)
+        mentioned = or_(*(column.contains(word, autoescape=True) for column in columns))
+        about = select(notifications.c.id, *columns).where(
+            notifications.c.user_id.is_(None), mentioned
+        )
+        for id_, *found in connection.execute(about).all():
+            values = {name: mask(text) for name, text in zip(texts, found, strict=True) if text}
+            connection.execute(
+                update(notifications).where(notifications.c.id == id_).values(**values)
+            )
 
 
 def _mask(username: str, pseudonym: str) -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""Runs as rows, paused services, and notifications."""
+"""Runs as rows, and paused services."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from svcctl.clock import stamp
 from svcctl.model import to_json
 from svcctl.store.chunks import chunks
-from svcctl.store.tables import LARGEST_ID, notifications, paused_services, runs
+from svcctl.store.tables import LARGEST_ID, paused_services, runs
 from svcctl.store.texts import legible
 
 
@@ -56,22 +56,6 @@ def find(connection: Connection, run_id: int) -> Mapping[str, Any] | None:
         return None
     row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
     return dict(row) if row else None
-
-
-def notify(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Keep something to tell a user (`user_id`) or the operators (None) until it is sent."""
-    moment = stamp()
-    kept = [
-        {
-            **row,
-            "title": legible(row["title"]),
-            "message": legible(row["message"]),
-            "created_at": moment,
-        }
-        for row in rows
-    ]
-    if kept:
-        connection.execute(insert(notifications), kept)
 
 
 def paused(connection: Connection) -> dict[str, Mapping[str, Any]]:

@@ -226,10 +226,33 @@ class OperationRow(Row, table=True):
     undo_of: int | None = Field(default=None, nullable=True)
 
 
+WAITING_NOTIFICATION = "sent_at IS NULL AND refused_at IS NULL"
+"""Word for word in queries too, as above."""
+
+
 class NotificationRow(Row, table=True):
-    """Something to tell a user or the operators; kept until it is sent."""
+    """Something to tell a user, or the operators (no `user_id`); kept until it is sent or refused.
+
+    `trouble` is what a notice to the operators tells of, as a JSON list, for the next one.
+    """
 
     __tablename__ = "notifications"
+    __table_args__ = (
+        Index(
+            "notifications_waiting",
+            "attempts",
+            "id",
+            sqlite_where=text(WAITING_NOTIFICATION),
+            postgresql_where=text(WAITING_NOTIFICATION),
+        ),
+        Index(
+            "notifications_command",
+            "command",
+            "id",
+            sqlite_where=text("command IS NOT NULL"),
+            postgresql_where=text("command IS NOT NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     user_id: int | None = _reference("users.id", nullable=True)
@@ -237,8 +260,15 @@ class NotificationRow(Row, table=True):
     level: str = _text(default="info")
     title: str = _text()
     message: str = _text()
+    key: str = _text()
+    command: str | None = _text(nullable=True)
+    trouble: str = _json("[]")
     created_at: str = _text()
     sent_at: str | None = _text(nullable=True)
+    refused_at: str | None = _text(nullable=True)
+    attempts: int = Field(default=0, nullable=False)
+    next_attempt_at: str | None = _text(nullable=True)
+    error: str | None = _text(nullable=True)
 
 
 class PausedRow(Row, table=True):

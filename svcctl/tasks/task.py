@@ -1,6 +1,6 @@
 """A task: which decisions a run asks a hook for, about whom, and what an operator meant by it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,3 +164,20 @@ def delete(*, notify: bool) -> Task:
         decides_access=True,
         on_purpose=True,
     )
+
+
+def retry(creates: Container[tuple[str, int]]) -> Task:
+    """What failed, decided anew.
+
+    creates: the accounts, by service and user id, that an earlier operation was to create. It is
+    an operator's word where `create` is manual, and where the account was pinned.
+    """
+
+    def decide(hook: ServiceHook, user: User) -> Iterator[Operation]:
+        yield from _validate(hook, user)
+        if (hook.name, user.id) in creates and hook.can(Verb.CREATE):
+            yield from _create(hook, user)
+        yield from hook.update_groups(user)
+        yield from hook.sync_nickname(user)
+
+    return Task("retry", decide, SYNC.decides, decides_access=True)

@@ -179,7 +179,7 @@ def test_every_service_is_listed_also_the_broken_and_the_unmanaged_one(
                 "hook": "nosuch",
                 "status": "failed",
                 "error": "services.broken.hook: no hook is called nosuch",
-                "hint": "known: htpasswd, sandbox",
+                "hint": "known: htpasswd, sandbox, scim",
                 "accounts": {},
                 "paused": None,
             },
@@ -196,7 +196,7 @@ def test_every_service_is_listed_also_the_broken_and_the_unmanaged_one(
         ],
     }
     assert result.stderr == (
-        "error: services.broken.hook: no hook is called nosuch\nhint: known: htpasswd, sandbox\n"
+        "error: services.broken.hook: no hook is called nosuch\nhint: known: htpasswd, sandbox, scim\n"
     )
 
 
@@ -356,7 +356,7 @@ def test_a_hook_that_does_not_load_is_a_row_of_check_and_exits_78(site: Any, svc
             "service": "broken",
             "result": "failed",
             "error": "services.broken.hook: no hook is called nosuch",
-            "hint": "known: htpasswd, sandbox",
+            "hint": "known: htpasswd, sandbox, scim",
         },
     ]
     assert svcctl("services", "check", "nope").exit_code == 2

@@ -225,7 +225,7 @@ def test_a_removed_user_stays_away_until_restored(club: "Site", svcctl: "Svcctl"
 
 def test_removing_asks_on_a_terminal(club: "Site", svcctl: "Svcctl") -> None:
     done = svcctl("users", "remove", "ada", "own", stdin="n\n")
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "Remove 2 users, and with that their access?" in done.stderr
     assert listed(svcctl) == ["ada", "bob", "own"]
     svcctl("users", "remove", "ada", stdin="y\n")

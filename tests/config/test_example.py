@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from svcctl.config.load import load, read
+from svcctl.config.notify import Mail, Notify
 from svcctl.config.service import HookConfig
-from svcctl.config.settings import CsvSource, JsonSource, Settings, StateRule
+from svcctl.config.settings import Settings, StateRule
+from svcctl.config.source import CsvSource, JsonSource, SqlSource
 from svcctl.config.values import plain
 from svcctl.hooks.htpasswd import HtpasswdConfig
 from svcctl.hooks.registry import hook_class, load_hooks
@@ -43,9 +45,12 @@ TABLES = [
     (Settings, ()),
     (CsvSource, ("directory", "sources", "people")),
     (JsonSource, ("directory", "sources", "partners")),
+    (SqlSource, ("directory", "sources", "intranet")),
     (StateRule, ("states", "Member")),
     (HtpasswdConfig, ("services", "wiki")),
     (hook_class("sandbox").config_class, ("services", "lab")),
+    (Notify, ("notify",)),
+    (Mail, ("notify", "mail")),
 ]
 
 
@@ -74,7 +79,8 @@ def test_what_is_commented_out_is_the_default(
     everything: Mapping[str, Any], model: type[BaseModel], path: tuple[str, ...]
 ) -> None:
     def at(tables: Mapping[str, Any], name: str) -> Any:
-        value: Any = table_at(tables, path) if path != TABLES[2][1] else {}
+        commented_out = model in (JsonSource, SqlSource, Mail)
+        value: Any = {} if commented_out else table_at(tables, path)
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         return value

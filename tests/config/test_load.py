@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from svcctl.config.load import MAX_BYTES, MAX_DEPTH, load
-from svcctl.config.settings import CsvSource, JsonSource, Settings
+from svcctl.config.settings import Settings
+from svcctl.config.source import CsvSource, JsonSource
 from svcctl.errors import ConfigError, ExitCode
 
 Configured = Callable[[str], Settings]
@@ -219,7 +220,7 @@ def test_all_problems_are_said_at_once(configured: Configured) -> None:
         'directory.limits.removals: must be a number of accounts, like 12, or a share, like "15%"',
         "states.Member.priority: missing; the highest one that matches is the user's state",
         "colour: unknown key; "
-        "known: database, default_name_format, directory, protected, services, states",
+        "known: database, default_name_format, directory, notify, protected, services, states",
         "default_name_format: {office_nik}: no such placeholder; did you mean {office_nick}?",
         "directory.attributes: not a name: Office Phone; write it like office_phone",
         "directory.attributes: username has a meaning of its own; choose another name",
@@ -329,15 +330,23 @@ def test_paths_start_at_the_folder_of_the_file(
         b = { type = "json", path = "../b.json", groups = "teams" }
         c = { type = "json", path = "/srv/c.json" }
         d = { type = "json", path = "~/d.json" }
+        e = { type = "sql", query = "x", url = "sqlite:///e.db" }
+        f = { type = "sql", query = "x", url = "sqlite:////srv/f.db" }
+        g = { type = "sql", query = "x", url = "sqlite:///~/g?.db" }
+        h = { type = "sql", query = "x", url = "mysql://me@db:3306/x?charset=utf8mb4" }
     """)
     monkeypatch.chdir("/")
     settings = load(folder / "etc" / "svcctl.toml")
     sources = settings.directory.sources
-    assert [source.path for source in sources.values()] == [
-        folder / "etc" / "people.csv",
-        folder / "etc" / ".." / "b.json",
-        Path("/srv/c.json"),
-        folder / "home" / "d.json",
+    assert [source.whence for source in sources.values()] == [
+        f"{folder}/etc/people.csv",
+        f"{folder}/etc/../b.json",
+        "/srv/c.json",
+        f"{folder}/home/d.json",
+        f"sqlite:///{folder}/etc/e.db",
+        "sqlite:////srv/f.db",
+        f"sqlite:///{folder}/home/g?.db",
+        "mysql://me@db:3306/x?charset=utf8mb4",
     ]
     assert isinstance(sources["a"], CsvSource)
     assert isinstance(sources["b"], JsonSource)

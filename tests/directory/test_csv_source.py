@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from svcctl.config.settings import CsvSource
+from svcctl.config.source import CsvSource
 from svcctl.directory import csv_source
 from svcctl.directory.person import Person
-from svcctl.directory.sources import read_source
+from svcctl.directory.sources import open_source
 from svcctl.errors import ExitCode, SourceError
 
 INVISIBLE = "contains the control or invisible character"
@@ -32,7 +32,8 @@ def people(tmp_path: Path, content: str | bytes, **settings: Any) -> list[Person
     path = tmp_path / "people.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     source = CsvSource(type="csv", path=path, **settings)
-    return list(read_source("people", source, KNOWN))
+    with open_source("people", source, KNOWN) as found:
+        return list(found)
 
 
 def complaint(tmp_path: Path, content: str | bytes, **settings: Any) -> str:
@@ -184,8 +185,12 @@ def test_a_file_that_is_not_there_or_not_a_file_is_refused(tmp_path: Path) -> No
         (tmp_path / "none.csv", "cannot be read: no such file or directory"),
         (tmp_path, "not a regular file"),
     ):
-        with pytest.raises(SourceError, match=message):
-            list(read_source("people", CsvSource(type="csv", path=path), KNOWN))
+        source = CsvSource(type="csv", path=path)
+        with (
+            pytest.raises(SourceError, match=message),
+            open_source("people", source, KNOWN) as found,
+        ):
+            list(found)
 
 
 def test_a_file_that_is_too_large_is_refused_unread(
@@ -200,9 +205,9 @@ def test_a_file_that_is_too_large_is_refused_unread(
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text("username\nada\nbob\n")
-    persons = read_source("people", CsvSource(type="csv", path=path), KNOWN)
-    next(persons)
-    with path.open("a") as file:
-        file.write("eve\n")
-    with pytest.raises(SourceError, match="changed while it was read"):
-        list(persons)
+    with open_source("people", CsvSource(type="csv", path=path), KNOWN) as persons:
+        next(persons)
+        with path.open("a") as file:
+            file.write("eve\n")
+        with pytest.raises(SourceError, match="changed while it was read"):
+            list(persons)

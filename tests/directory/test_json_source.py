@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from svcctl.config.settings import JsonSource
+from svcctl.config.source import JsonSource
 from svcctl.directory.person import Person
-from svcctl.directory.sources import read_source
+from svcctl.directory.sources import open_source
 from svcctl.errors import ExitCode, SourceError
 
 
@@ -17,7 +17,8 @@ def people(tmp_path: Path, content: Any, **settings: Any) -> list[Person]:
     text = content if isinstance(content, (str, bytes)) else json.dumps(content)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     source = JsonSource(type="json", path=path, **settings)
-    return list(read_source("people", source, {"email", "phones"}))
+    with open_source("people", source, {"email", "phones"}) as found:
+        return list(found)
 
 
 def complaint(tmp_path: Path, content: Any, **settings: Any) -> str:

@@ -2,22 +2,15 @@
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 
-READY_SECONDS = 20.0
-STOP_SECONDS = 5.0
-# Between choosing a free port and listening on it, somebody else may take it.
-ATTEMPTS = 3
+from tests.live.environments import NotInstalled, python_for
+from tests.support.process import Configure, NotStarted, Server, running
 
 
 class Require(Protocol):
@@ -26,40 +19,33 @@ class Require(Protocol):
     def __call__(self, binary: str, package: str) -> str: ...
 
 
-Configure = Callable[[Path, int], list[str]]
-"""Write the configuration for a folder and a port; return the foreground command."""
+def absent(reason: str) -> NoReturn:
+    """What a test needs is not here: skip it, or with SVCCTL_LIVE=required fail."""
+    if os.environ.get("SVCCTL_LIVE") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """What it wrote to stdout and stderr."""
-        return (self.folder / "output.log").read_text(errors="replace")
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require() -> Require:
     """Skip, or with SVCCTL_LIVE=required fail, where a program is missing."""
 
     def find(binary: str, package: str) -> str:
         path = shutil.which(binary) or shutil.which(binary, path="/usr/sbin:/sbin")
-        if path:
-            return path
-        reason = f"{binary} is missing: apt-get install {package}"
-        if os.environ.get("SVCCTL_LIVE") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        return path or absent(f"{binary} is missing: apt-get install {package}")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[[str], Path]:
+    """`environment("canaille")`: the Python with the requirements in servers/canaille."""
+
+    def find(name: str) -> Path:
+        try:
+            return python_for(name)
+        except NotInstalled as error:
+            absent(str(error))
 
     return find
 
@@ -67,63 +53,12 @@ def require() -> Require:
 @pytest.fixture
 def server() -> Iterator[Callable[[Configure], Server]]:
     """`server(configure)`: start it on a free loopback port, wait until it listens, end it."""
-    running: list[Server] = []
+    with ExitStack() as stack:
 
-    def start(configure: Configure) -> Server:
-        for attempt in range(ATTEMPTS):
-            started = _start(configure)
-            running.append(started)
-            if _listens(started):
-                return started
-            if attempt == ATTEMPTS - 1:
-                pytest.fail(f"{started.process.args!r} does not listen:\n{started.log}")
-            _stop(started)
-        raise AssertionError
+        def start(configure: Configure) -> Server:
+            try:
+                return stack.enter_context(running(configure))
+            except NotStarted as error:
+                pytest.fail(str(error))
 
-    yield start
-    for each in running:
-        _stop(each)
-        shutil.rmtree(each.folder, ignore_errors=True)
-
-
-def _start(configure: Configure) -> Server:
-    # Not pytest's tmp_path: that is private, and servers change their user.
-    folder = Path(tempfile.mkdtemp(prefix="svcctl-live-"))
-    folder.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    command = configure(folder, port)
-    with (folder / "output.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    return Server(folder, port, process)
-
-
-def _listens(server: Server) -> bool:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and server.process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", server.port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            # It might be somebody else's, whose port ours could not get.
-            time.sleep(0.1)
-            return server.process.poll() is None
-    return False
-
-
-def _stop(server: Server) -> None:
-    """End the process and all that it started: they are one process group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            server.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    server.process.wait(STOP_SECONDS)
+        yield start

@@ -18,7 +18,7 @@ from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import VERBS, Manager
 from svcctl.model import to_json
 from svcctl.names import NameRule
-from svcctl.runs.plan import Planner
+from svcctl.runs.planner import Planner
 from svcctl.store.database import Database
 from svcctl.store.tables import accounts, groups, memberships, metadata, users
 from svcctl.tasks.task import SYNC, SYNC_NICKNAME, UPDATE_GROUPS, VALIDATE, Task

@@ -74,6 +74,17 @@ def pinned(w: World) -> None:
     assert w.svcctl("accounts", "hold", "ada").exit_code == 0
 
 
+def saved(w: World) -> None:
+    newcomer(w)
+    assert w.svcctl("plan", "--out", "plan.json").exit_code == 0
+
+
+def failed(w: World) -> None:
+    newcomer(w)
+    w.sandbox().break_method("create_account", "denied@1")
+    assert w.svcctl("sync", "eve").exit_code == 1
+
+
 def paused(w: World) -> None:
     assert w.svcctl("services", "pause", "lab").exit_code == 0
 
@@ -136,6 +147,8 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("accounts hold", ["ada", "--release"], pinned, 0),
     ("services pause", ["lab"], None, 0),
     ("services resume", ["lab"], paused, 0),
+    ("apply", ["plan.json"], saved, 0),
+    ("retry", [], failed, 0),
     ("validate", ["--all"], lost, 0),
     ("validate", ["--all"], lambda w: w.regroup(names(10), out_of="staff"), 4),
     ("delete", ["ada", "bob"], None, 0),

@@ -1,16 +1,11 @@
-"""Runs, notifications and paused services, on SQLite and on PostgreSQL."""
+"""Runs and paused services, on SQLite and on PostgreSQL."""
 
 import json
-from typing import Any
 
-import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from svcctl.errors import StoreError
 from svcctl.store import runs
 from svcctl.store.database import Database
-from svcctl.store.people import add_user
-from svcctl.store.tables import notifications
 
 NASTY = "100% %s :name ::text 'quoted' \\ ünï 😀"
 
@@ -87,41 +82,13 @@ def test_a_paused_service_stays_so_until_it_is_resumed(database: Database) -> No
         assert runs.paused(connection).keys() == {"wiki"}
 
 
-def kept(database: Database) -> list[dict[str, Any]]:
-    with database.read() as connection:
-        rows = connection.execute(select(notifications).order_by(notifications.c.id))
-        return [dict(row) for row in rows.mappings()]
-
-
-def test_what_is_to_be_told_is_kept(database: Database) -> None:
-    with database.write() as connection:
-        ada = add_user(connection, "ada", attributes={})
-        runs.notify(connection, [])
-        runs.notify(
-            connection,
-            [
-                {"user_id": ada, "operation_id": None, "title": NASTY, "message": "m\n" * 9},
-                {"user_id": None, "operation_id": None, "title": "t", "message": ""},
-            ],
-        )
-    first, second = kept(database)
-    assert (first["user_id"], first["title"], first["message"]) == (ada, NASTY, "m\n" * 9)
-    assert (second["user_id"], second["level"], second["sent_at"]) == (None, "info", None)
-    stray = {"user_id": ada + 7, "operation_id": None, "title": "t", "message": "m"}
-    with pytest.raises(StoreError, match=r"(?i)foreign key"), database.write() as connection:
-        runs.notify(connection, [stray])
-
-
 def test_broken_characters_are_replaced_where_people_read_them(database: Database) -> None:
     broken, shown = "a\0b\udcff", "a\ufffdb\ufffd"
     with database.write() as connection:
         run_id = runs.begin(connection, command=broken, actor=broken, host=broken, pid=1)
         runs.pause(connection, "chat", reason=broken, actor=broken)
-        about = {"user_id": None, "operation_id": None}
-        runs.notify(connection, [{**about, "title": broken, "message": broken}])
     with database.read() as connection:
         run, paused = runs.find(connection, run_id), runs.paused(connection)["chat"]
     assert run
     assert [run[key] for key in ("command", "actor", "host")] == [shown] * 3
     assert [paused[key] for key in ("reason", "actor")] == [shown] * 2
-    assert [kept(database)[0][key] for key in ("title", "message")] == [shown] * 2

@@ -213,11 +213,27 @@ def history() -> None:
         text("level", "info"),
         text("title"),
         text("message"),
+        text("key"),
+        text("command", nullable=True),
+        text("trouble", "[]"),
         text("created_at"),
         text("sent_at", nullable=True),
+        text("refused_at", nullable=True),
+        number("attempts"),
+        text("next_attempt_at", nullable=True),
+        text("error", nullable=True),
         sa.PrimaryKeyConstraint("id", name="notifications_pk"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="notifications_user_id_fk"),
         sa.ForeignKeyConstraint(
             ["operation_id"], ["operations.id"], name="notifications_operation_id_fk"
         ),
+    )
+    partial_index(
+        "notifications_waiting",
+        "notifications",
+        ["attempts", "id"],
+        "sent_at IS NULL AND refused_at IS NULL",
+    )
+    partial_index(
+        "notifications_command", "notifications", ["command", "id"], "command IS NOT NULL"
     )

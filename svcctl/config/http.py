@@ -1,0 +1,108 @@
+"""The settings of everything that is reached over HTTP: where it is, who we are, how patient."""
+
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from svcctl.config.secrets import Secret
+from svcctl.config.service import Duration, Frozen
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+MEBIBYTE = 1 << 20
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises for a port that is none
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL like https://idp.example.org/scim/v2")
+    if parts.username or parts.password:
+        raise ValueError("no user and no password in a URL; there are settings for them")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with its path: nothing after ? or #")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""An http or https URL without credentials, query and fragment; a slash at its end is dropped."""
+
+
+def plain_text(url: str) -> bool:
+    """Whether what is sent there can be read on the way."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in _LOOPBACK
+
+
+class Http(Frozen):
+    """How to speak HTTP to one remote."""
+
+    timeout: Duration = Field(
+        "30s",  # type: ignore[assignment] # validated
+        description="for connecting, and for each silence while an answer is read; an answer may "
+        "take ten times as long in all",
+    )
+    largest_answer: int = Field(
+        32 * MEBIBYTE, ge=1024, description="bytes; a longer answer is refused unread"
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of the authorities that vouch for the remote"
+    )
+    client_certificate: Path | None = Field(
+        None, description="PEM file of our own certificate, with its key unless client_key is given"
+    )
+    client_key: Path | None = Field(None, description="PEM file of the certificate's key")
+    proxy: HttpUrl | None = Field(
+        None, description="a proxy for this remote; default: HTTPS_PROXY and NO_PROXY"
+    )
+    plain: bool = Field(
+        default=False, description="true: credentials may go over http:// to another machine"
+    )
+
+    @model_validator(mode="after")
+    def _key_needs_certificate(self) -> Self:
+        if self.client_key is not None and self.client_certificate is None:
+            raise ValueError("client_key without client_certificate")
+        return self
+
+
+class OAuth(Frozen):
+    """An access token fetched with the client credentials grant (RFC 6749, 4.4)."""
+
+    token_url: HttpUrl = Field(description="the token endpoint")
+    client_id: str = Field(min_length=1, description="our name there")
+    client_secret: Secret = Field(description="our password there")
+    scope: str | None = Field(None, description="what the token is for, if the server wants it")
+
+
+class Remote(Frozen):
+    """Where a remote is and how svcctl proves who it is; one way of it, or none."""
+
+    base_url: HttpUrl = Field(description="where the API starts")
+    token: Secret | None = Field(None, description="a bearer token (RFC 6750)")
+    username: str | None = Field(None, min_length=1, description="for Basic authentication")
+    password: Secret | None = Field(None, description="for Basic authentication")
+    oauth: OAuth | None = Field(None, description="fetch the bearer token from a token endpoint")
+    http: Http = Field(Http(), description="time-outs, TLS, proxy")
+
+    @model_validator(mode="after")
+    def _one_proof_kept_private(self) -> Self:
+        basic = (self.username, self.password)
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password go together")
+        if sum(proof is not None for proof in (self.token, basic[0], self.oauth)) > 1:
+            raise ValueError("give one of: token, username and password, oauth")
+        urls = [self.base_url] if self.token or self.password else []
+        if self.oauth is not None:
+            urls = [self.base_url, self.oauth.token_url]
+        for url in urls:
+            if plain_text(url) and not self.http.plain:
+                raise ValueError(
+                    f"{url} would show the credentials to everybody on the way; "
+                    "use https://, or say http.plain = true"
+                )
+        return self

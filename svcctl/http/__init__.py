@@ -1,0 +1,1 @@
+"""Speaking HTTP to remotes: one small client on requests, and what protocols build on it."""

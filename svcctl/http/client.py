@@ -1,0 +1,422 @@
+"""The HTTP client of managers and sources: pooled, bounded, and plain about what is wrong.
+
+Every failure comes out as a `ManagerError`. **Unknown is not absent**: only a 404 or 410 is
+NotFound; a time-out, a redirect, an answer that cannot be read never is.
+"""
+
+import json as jsons
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from svcctl import __version__
+from svcctl.config.http import Http
+from svcctl.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    ManagerError,
+    NotFound,
+    RateLimited,
+    Transient,
+)
+from svcctl.http.auth import Auth
+from svcctl.http.pace import Pace
+
+if TYPE_CHECKING:
+    import requests
+
+ATTEMPTS = 3
+"""How often a patient request that fails in passing is sent."""
+FIRST_PAUSE = 0.5
+"""Seconds before the second time; doubled for the third."""
+LONGEST_WAIT = 300.0
+"""Seconds in all that a patient request waits because the remote asks for it."""
+LONGEST_TURN = 5.0
+"""Seconds that an impatient request waits for its turn; a longer wait is its caller's."""
+REDIRECTS = 5
+WHOLE = 10
+"""So many time-outs long may an answer take in all."""
+_PIECE = 65536
+_SAID = 300
+_REQUEST_IDS = ("X-Request-Id", "Request-Id", "X-Correlation-Id")
+_BLAMED: dict[int, tuple[type[ManagerError], str | None]] = {
+    HTTPStatus.UNAUTHORIZED: (Denied, "check the credentials"),
+    HTTPStatus.FORBIDDEN: (Denied, "the credentials are good, and do not allow this"),
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: (Denied, "check the proxy's settings"),
+    HTTPStatus.NOT_FOUND: (NotFound, None),
+    HTTPStatus.GONE: (NotFound, None),
+    HTTPStatus.CONFLICT: (Conflict, None),
+    HTTPStatus.REQUEST_TIMEOUT: (Transient, None),
+    HTTPStatus.TOO_EARLY: (Transient, None),
+    HTTPStatus.NOT_IMPLEMENTED: (Invalid, "the remote does not offer this"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, headers (names in any case) and the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    source: str
+    """`GET https://…/Users`, for messages."""
+
+    def json(self) -> Any:
+        """The body as JSON. Raises Transient: what is not JSON says nothing about accounts."""
+        try:
+            return jsons.loads(self.body)
+        except (ValueError, RecursionError):
+            kind = self.headers.get("Content-Type", "").partition(";")[0] or "no content type"
+            start = self.body[:1000].decode(errors="replace")
+        raise Transient(
+            f"{self.source}: {self.status}, but not JSON ({kind}): {brief(start)!r}",
+            hint="check base_url: a login page or a proxy may have answered instead of the API",
+        )
+
+
+class HttpClient:
+    """Speaks to the URLs below `base_url`, from several threads at once.
+
+    connections: how many of them are kept open. Cookies are not kept, redirects are followed only
+    for reads and only on the same host, and no credential goes anywhere else.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: Auth | None = None,
+        http: Http | None = None,
+        headers: Mapping[str, str] | None = None,
+        connections: int = 1,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.http = http or Http()
+        self.pace = Pace()
+        self._auth = auth or Auth()
+        self._headers = {
+            "User-Agent": f"svcctl/{__version__}",
+            "Accept": "application/json",
+            **(headers or {}),
+        }
+        self._connections = connections
+        self._session: requests.Session | None = None
+        self._opening = threading.Lock()
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def get(
+        self, path: str, *, params: Mapping[str, Any] | None = None, patient: bool = False
+    ) -> Any:
+        """The JSON at `path`. See `request`."""
+        return self.request("GET", path, params=params, patient=patient).json()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        body: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: Iterable[int] = (),
+        patient: bool = False,
+    ) -> Answer:
+        """Send one request and read its whole answer.
+
+        path: below base_url, or a whole URL there. json or body: what is sent. expect: statuses
+        besides 2xx that are answers, not errors. patient: wait as long as the remote asks, and try
+        again what fails in passing; for reads that nobody else repeats (a lane of a run repeats
+        operations by itself).
+        Raises NotFound, Conflict, Denied, Invalid, RateLimited (certainly not done) and Transient
+        (unknown whether it was done).
+        """
+        if json is not None:
+            body = jsons.dumps(json)
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        waited, pause = 0.0, FIRST_PAUSE
+        tries = 0
+        while True:
+            try:
+                return self._once(method, path, params, body, headers, frozenset(expect))
+            except (RateLimited, Transient) as error:
+                if not patient:
+                    raise
+                asked = getattr(error, "retry_after", None)
+                limited = isinstance(error, RateLimited)
+                tries += not limited
+                wait = max(asked or 0.0, 0.0 if limited and asked else pause)
+                waited += wait
+                if tries >= ATTEMPTS or waited > LONGEST_WAIT:
+                    raise
+            time.sleep(wait)
+            pause *= 2
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        body: str | None,
+        headers: Mapping[str, str] | None,
+        expect: frozenset[int],
+    ) -> Answer:
+        self.pace.turn(longest=LONGEST_TURN)
+        answer = self._followed(method, path, params, body, headers, renewed=False)
+        self.pace.heard(answer.status, answer.headers)
+        if 200 <= answer.status < 300 or answer.status in expect:
+            return answer
+        raise self.error(answer)
+
+    def _followed(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        body: str | None,
+        headers: Mapping[str, str] | None,
+        *,
+        renewed: bool,
+    ) -> Answer:
+        """The answer after redirects, and after one more try with a fresh token."""
+        url = path if path.startswith(("http://", "https://")) else f"{self.base_url}{path}"
+        for _ in range(REDIRECTS + 1):
+            self._require_own(url, url)
+            answer = self._sent(method, url, params, body, headers)
+            if answer.status == HTTPStatus.UNAUTHORIZED and not renewed and self._auth.renew():
+                return self._followed(method, path, params, body, headers, renewed=True)
+            where = answer.headers.get("Location")
+            if answer.status not in (301, 302, 303, 307, 308) or where is None:
+                return answer
+            if method not in ("GET", "HEAD"):
+                raise Denied(
+                    f"{answer.source}: redirected to {brief(where)}, which a write does not follow",
+                    hint="set base_url to where the API is now",
+                )
+            url, params = urljoin(url, where), None
+            self._require_own(url, answer.source)
+        raise Denied(
+            f"{answer.source}: redirected more than {REDIRECTS} times",
+            hint="check base_url; the remote may be asking for a login",
+        )
+
+    def _require_own(self, url: str, source: str) -> None:
+        """Credentials never go to another host, nor from https to http."""
+        own, other = urlsplit(self.base_url), urlsplit(url)
+        if (own.scheme, own.hostname, own.port) != (other.scheme, other.hostname, other.port):
+            raise Denied(
+                f"{source}: leads to {other.scheme}://{brief(other.netloc)}, another host",
+                hint="set base_url to where the API is, if that is it",
+            )
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None,
+        body: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> Answer:
+        import requests
+
+        session = self._opened()
+        source = f"{method} {url}"
+        request_id = uuid.uuid4().hex
+        sent = {**self._headers, "X-Request-Id": request_id, **(headers or {})}
+        sent.update(self._auth.headers())
+        prepared = session.prepare_request(
+            # An `auth` of our own, or requests would take one from ~/.netrc.
+            requests.Request(method, url, params=params, data=body, headers=sent, auth=_as_it_is)
+        )
+        seconds = self.http.timeout.total_seconds()
+        proxies = {"http": self.http.proxy, "https": self.http.proxy} if self.http.proxy else {}
+        with _explained(source, seconds):
+            settings = session.merge_environment_settings(
+                url, proxies, stream=True, verify=None, cert=None
+            )
+            response = session.send(
+                prepared, timeout=(seconds, seconds), allow_redirects=False, **settings
+            )
+            with response:
+                content = self._body(response, source, time.monotonic() + WHOLE * seconds)
+        return Answer(response.status_code, response.headers, content, source)
+
+    def _body(self, response: "requests.Response", source: str, deadline: float) -> bytes:
+        largest = self.http.largest_answer
+        if not response.ok:
+            largest = min(largest, _PIECE)
+        body = bytearray()
+        for piece in response.iter_content(_PIECE):
+            body += piece
+            if len(body) > largest:
+                if not response.ok:
+                    break
+                raise Transient(
+                    f"{source}: the answer is longer than {largest:,} bytes",
+                    hint="check base_url; http.largest_answer allows more",
+                )
+            if time.monotonic() > deadline:
+                raise Transient(
+                    f"{source}: the answer was not complete after {WHOLE} time-outs",
+                    hint="http.timeout allows more",
+                )
+        return bytes(body)
+
+    def _opened(self) -> "requests.Session":
+        if self._session is None:
+            with self._opening:
+                if self._session is None:
+                    self._session = self._new_session()
+        return self._session
+
+    def _new_session(self) -> "requests.Session":
+        from http.cookiejar import DefaultCookiePolicy
+
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        session = requests.Session()
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=self._connections)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        if self.http.ca_file is not None:
+            session.verify = str(self.http.ca_file)
+        if self.http.client_certificate is not None:
+            certificate = str(self.http.client_certificate)
+            key = self.http.client_key
+            session.cert = (certificate, str(key)) if key else certificate
+        return session
+
+    def error(self, answer: Answer) -> ManagerError:
+        """What an answer that is not a yes means."""
+        status = answer.status
+        said = self._auth.redacted(detail(answer))
+        message = f"{answer.source}: {status} {_phrase(status)}"
+        if said:
+            message += f": {said}"
+        for name in _REQUEST_IDS:
+            if name in answer.headers:
+                message += f" (request id {brief(answer.headers[name])})"
+                break
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return RateLimited(message, retry_after=retry_after(answer.headers))
+        if status >= 500 and status not in _BLAMED:
+            return Transient(message, retry_after=retry_after(answer.headers))
+        kind, hint = _BLAMED.get(status, (Invalid, None))
+        return kind(message, hint=hint)
+
+
+def brief(text: str) -> str:
+    """Remote text in one line, without what cannot be printed, cut off where it gets long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _SAID]).split())
+    return line if len(line) <= _SAID else f"{line[:_SAID]}…"
+
+
+def detail(answer: Answer) -> str:
+    """What the remote says about an error, from the fields that APIs use for it."""
+    text = answer.body.decode(errors="replace")
+    if "html" in answer.headers.get("Content-Type", "") or text.lstrip().startswith("<"):
+        return ""
+    try:
+        said = jsons.loads(text)
+    except (ValueError, RecursionError):
+        return brief(text)
+    for _ in range(2):
+        if isinstance(said, dict):
+            names = ("detail", "error_description", "message", "error", "title")
+            said = next((said[name] for name in names if said.get(name)), "")
+    return brief(said if isinstance(said, str) else "")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `Retry-After` (RFC 9110, 10.2.3), given as seconds or as a date."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value)) if value.replace(".", "", 1).isdecimal() else _until(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _until(date: str) -> float:
+    moment = parsedate_to_datetime(date)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(a status of its own)"
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
+
+
+@contextmanager
+def _explained(source: str, seconds: float) -> Iterator[None]:
+    """What requests and urllib3 raise, as what it means."""
+    import requests.exceptions as failures
+    import urllib3.exceptions as below
+
+    try:
+        yield
+    except failures.SSLError as error:
+        raise Denied(
+            f"{source}: TLS: {_innermost(error)}",
+            hint="check the remote's certificate; http.ca_file names who vouches for it",
+        ) from None
+    except failures.ProxyError as error:
+        raise Transient(
+            f"{source}: the proxy: {_innermost(error)}", hint="check http.proxy and HTTPS_PROXY"
+        ) from None
+    except (failures.ConnectTimeout, failures.ReadTimeout):
+        raise Transient(
+            f"{source}: no answer within {seconds:g} s", hint="http.timeout allows more"
+        ) from None
+    except (failures.ChunkedEncodingError, failures.ContentDecodingError, below.HTTPError) as error:
+        raise Transient(f"{source}: the answer is damaged: {_innermost(error)}") from None
+    except failures.ConnectionError as error:
+        raise Transient(
+            f"{source}: {_innermost(error)}", hint="check base_url and whether the remote is up"
+        ) from None
+    except (failures.RequestException, OSError) as error:
+        raise Invalid(f"{source}: {_innermost(error)}", hint="check the http settings") from None
+
+
+def _innermost(error: BaseException) -> str:
+    """The reason at the bottom of what libraries wrapped: `connection refused`."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inside = getattr(error, "reason", None) or next(
+            (item for item in error.args if isinstance(item, BaseException)), None
+        )
+        if not isinstance(inside, BaseException):
+            break
+        error = inside
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not good: {error.verify_message}"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = brief(str(text))
+    return text[:1].lower() + text[1:]

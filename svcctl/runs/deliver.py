@@ -1,0 +1,220 @@
+"""Sending what waits: one delivery at a time, bounded, and nothing that was kept is lost."""
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from svcctl.clock import now, stamp
+from svcctl.config.notify import Notify, is_address
+from svcctl.errors import ExitCode, SvcctlError
+from svcctl.locks import NOTIFY, Locks
+from svcctl.notify import open_channel
+from svcctl.notify.channel import Channel, Later, Letter, Outage, Refused, line, lines
+from svcctl.runs.apply import back_off
+from svcctl.runs.lane import Stop
+from svcctl.runs.plan import Problem
+from svcctl.store import notifications as rows
+from svcctl.store.database import Database
+
+if TYPE_CHECKING:
+    from svcctl.runs.engine import Site
+
+MOST = 1000
+"""So many messages in one run; the next one goes on."""
+SECONDS = 60.0
+"""No message is begun after this."""
+PATIENCE = 5
+"""So many in a row that the server puts off: then it is the server, not the message."""
+LAST_ATTEMPT = 12
+"""With back-off these take some five days: what mail servers wait, too (RFC 5321, 4.5.4.1)."""
+_LISTED = 50
+_SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_CLOSING_WORDS = "This message was sent by a program. Answer it if you think that it is a mistake."
+
+
+def deliver(site: "Site", stop: Stop | None = None) -> Problem | None:
+    """Send what waits; what could not be sent, and why, as a problem that changes no exit code.
+
+    Nothing happens while another process delivers. Without `[notify]` what waits is given up, so
+    that nobody gets old news on the day that it is configured. Raises StoreError.
+    """
+    database, settings = site.database, site.settings.notify
+    with database.read() as connection:
+        if not rows.waiting(connection, at=stamp(), limit=1):
+            return None
+    if settings is None:
+        with database.write() as connection:
+            rows.shelve(connection, "there was no [notify] in the configuration")
+        return None
+    with Locks(database, timeout=0, holder="notifications") as locks:
+        _, busy = locks.acquire([NOTIFY])
+        if busy:
+            return None
+        with closing(open_channel(settings)) as channel:
+            return _Delivery(database, settings, channel, stop or Stop()).run()
+
+
+class _Delivery:
+    def __init__(self, database: Database, settings: Notify, channel: Channel, stop: Stop) -> None:
+        self._database = database
+        self._settings = settings
+        self._channel = channel
+        self._stop = stop
+        self._until = time.monotonic() + SECONDS
+        self._room = MOST
+        self._in_a_row = 0
+        self._outage: Outage | None = None
+        self._left = 0
+        self._put_off: list[Later] = []
+        self._said: list[str] = []
+
+    def run(self) -> Problem | None:
+        refused = self._pass()
+        if refused:
+            self._tell_operators(refused)
+            if self._outage is None:
+                self._pass()
+        return self._problem()
+
+    def _pass(self) -> list[tuple[Mapping[str, Any], str]]:
+        """Everything that is due, once. Who will never be reached is returned, and not yet noted:
+        a crash before it is told to the operators only means that it is found out again.
+        """
+        with self._database.read() as connection:
+            due = rows.waiting(connection, at=stamp(), limit=self._room)
+        self._room -= len(due)
+        refused = []
+        for number, row in enumerate(due):
+            if self._over():
+                self._left += len(due) - number
+                break
+            try:
+                self._send(row)
+            except Refused as error:
+                refused.append((row, error.message))
+            except Later as error:
+                self._delay(row, error, refused)
+            except Outage as error:
+                self._outage = error
+                self._note(row, error, row["attempts"], until=None)
+                self._left += len(due) - number
+                break
+        return refused
+
+    def _over(self) -> bool:
+        return (
+            self._outage is not None
+            or self._stop.code in _SIGNALS
+            or time.monotonic() > self._until
+        )
+
+    def _send(self, row: Mapping[str, Any]) -> None:
+        wrong = self._channel.send(_letter(row, self._settings))
+        with self._database.write() as connection:
+            rows.sent(connection, row["id"], error=wrong)
+        if wrong:
+            self._said.append(f"not sent to every operator: {wrong}")
+        self._in_a_row = 0
+
+    def _delay(
+        self, row: Mapping[str, Any], error: Later, refused: list[tuple[Mapping[str, Any], str]]
+    ) -> None:
+        attempts = row["attempts"] + 1
+        if attempts >= LAST_ATTEMPT:
+            refused.append((row, error.message))
+            return
+        self._note(row, error, attempts, until=stamp(now() + back_off(attempts)))
+        self._put_off.append(error)
+        self._in_a_row += 1
+        if self._in_a_row >= PATIENCE:
+            self._outage = Outage(f"put off again and again: {error.message}", hint=error.hint)
+
+    def _note(
+        self, row: Mapping[str, Any], error: SvcctlError, attempts: int, *, until: str | None
+    ) -> None:
+        with self._database.write() as connection:
+            rows.put_off(connection, row["id"], attempts=attempts, error=error.message, until=until)
+
+    def _tell_operators(self, refused: list[tuple[Mapping[str, Any], str]]) -> None:
+        """Note who will never be reached, and tell the operators, in one commit."""
+        users = [(row, reason) for row, reason in refused if row["user_id"] is not None]
+        self._said.extend(
+            f"the operators cannot be told: {reason}"
+            for row, reason in refused
+            if row["user_id"] is None
+        )
+        with self._database.write() as connection:
+            rows.refuse(connection, {row["id"]: reason for row, reason in refused})
+            if users and tells_operators(self._settings):
+                rows.add(connection, [_undelivered(users)])
+            elif users:
+                row, reason = users[0]
+                self._said.append(
+                    f"{_messages(len(users))} for nobody: {row['username']}: {reason}"
+                )
+
+    def _problem(self) -> Problem | None:
+        said, hint = list(self._said), None
+        if self._outage is not None:
+            hint = self._outage.hint or "the next run tries again"
+            waiting = max(self._left, 1)
+            kept = "is" if waiting == 1 else "are"
+            said.insert(0, f"{_messages(waiting)} {kept} kept, not sent: {self._outage.message}")
+        elif self._put_off:
+            hint = self._put_off[0].hint or "later runs try again"
+            said.insert(0, f"{_messages(len(self._put_off))} put off: {self._put_off[0]}")
+        if not said:
+            return None
+        return Problem("notify", "; ".join(said), ExitCode.OK, hint=hint)
+
+
+def tells_operators(settings: Notify) -> bool:
+    """Whether there is anybody, or a file, for what operators should know."""
+    return bool(settings.operators) or settings.deliver == "file"
+
+
+def _letter(row: Mapping[str, Any], settings: Notify) -> Letter:
+    """Raises Refused when there is no address."""
+    body = lines(row["message"])
+    if row["user_id"] is None:
+        to = settings.operators
+    else:
+        to = _address_of(row, settings)
+        body = f"{line(row['title'])}.\n\n{body}\n\n{_CLOSING_WORDS}"
+    return Letter(
+        key=row["key"],
+        to=to,
+        username=row["username"],
+        level=row["level"],
+        subject=line(settings.subject_prefix + row["title"]),
+        body=f"{body}\n",
+        created_at=row["created_at"],
+    )
+
+
+def _address_of(row: Mapping[str, Any], settings: Notify) -> tuple[str, ...]:
+    address = row["attributes"].get("email")
+    if isinstance(address, str) and is_address(address):
+        return (address,)
+    if settings.deliver == "file":
+        return ()
+    if not address:
+        raise Refused("no e-mail address (attribute email)")
+    raise Refused(f"not an e-mail address: {line(str(address), 100)}")
+
+
+def _undelivered(refused: list[tuple[Mapping[str, Any], str]]) -> dict[str, Any]:
+    told = [f"  {row['username']}: {row['title']}: {reason}" for row, reason in refused[:_LISTED]]
+    if len(refused) > _LISTED:
+        told.append(f"  … and {len(refused) - _LISTED} more")
+    return {
+        "user_id": None,
+        "level": "warning",
+        "title": f"{_messages(len(refused))} could not be delivered",
+        "message": "\n".join(["These people do not know yet:", *told]),
+    }
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"

@@ -1,0 +1,409 @@
+"""Planning: ask hooks for operations about everybody who is selected.
+
+Nothing is written here, to no service and no database.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from svcctl.clock import stamp
+from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, ManagerError, SvcctlError
+from svcctl.hooks.contract import ServiceHook, keeps_default
+from svcctl.hooks.manager import Manager, RemoteAccount
+from svcctl.model import Account, Operation, User, Verb, effect
+from svcctl.runs.decide import checked, decide
+from svcctl.runs.plan import Plan, PlannedAccount, Problem
+from svcctl.runs.sieve import Sieve, Wants, default_policy
+from svcctl.runs.tripwire import allowed
+from svcctl.store import accounts as account_rows
+from svcctl.store.census import AccessRule, group_names, stream, validate_candidates
+from svcctl.store.chunks import chunks
+from svcctl.store.database import Connection
+from svcctl.tasks.task import Task
+
+
+class Planner:
+    """Plans one task for some users (None: everybody) on some hooks."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        task: Task,
+        users: frozenset[int] | None,
+        hooks: Mapping[str, ServiceHook],
+        *,
+        protected: frozenset[str] = frozenset(),
+        states: Mapping[int, str] | None = None,
+        accounts: Mapping[int, Account] | None = None,
+        unsettled: frozenset[int] = frozenset(),
+        only: frozenset[int] | None = None,
+        actor: str = "",
+        progress: Callable[[int], None] = lambda _: None,
+        shortcuts: bool = True,
+    ) -> None:
+        """What to look at, besides the database.
+
+        `accounts`: what verification found, by row id, for a dry run. `unsettled`: nothing may be
+        planned for these (held or unknown). `only`: nothing for others. `states`: see `stream`.
+        """
+        self.connection = connection
+        self.task = task
+        self.users = users
+        self.hooks = hooks
+        self.protected = protected
+        self.states = states or None
+        self.known = accounts or {}
+        self.unsettled = unsettled
+        self.only = only
+        self.actor = actor
+        self.progress = progress
+        self.shortcuts = shortcuts
+        moments = [hook.now for hook in hooks.values()]
+        self.plan = Plan(task, stamp(max(moments)) if moments else stamp())
+
+    def make(self, managers: Callable[[str], Manager] | None = None) -> Plan:
+        """The whole plan. `managers` is asked only for tasks that look at the remote."""
+        self.plan.evaluated.update(self.hooks)
+        streamed: dict[str, ServiceHook] = {}
+        for name, hook in self.hooks.items():
+            if self.task.remote == "list":
+                assert managers is not None
+                self._plan_remote(hook, managers)
+            elif self._has_candidates(hook):
+                self._plan_candidates(hook)
+            else:
+                streamed[name] = hook
+        if streamed:
+            self._plan_stream(streamed)
+        self._refuse_collisions()
+        return self.plan
+
+    # The three ways through the accounts
+
+    def _has_candidates(self, hook: ServiceHook) -> bool:
+        return (
+            self.shortcuts
+            and self.task.sieve == {"validate"}
+            and self.users is None
+            and self.states is None
+            and not self.known
+            and default_policy(hook, self.task.sieve)
+        )
+
+    def _plan_candidates(self, hook: ServiceHook) -> None:
+        access = hook.config.access
+        removal = hook.removal
+        grace_until = None
+        if removal.delete_after is not None:
+            with suppress(OverflowError):  # longer ago than the calendar reaches: for ever
+                grace_until = stamp(hook.now - removal.delete_after)
+        ids = validate_candidates(
+            self.connection,
+            hook.name,
+            AccessRule(access.states, access.groups, access.users),
+            grace_until=grace_until,
+            graceless=removal.mode == "delete",
+        )
+        for chunk in chunks(ids, 2000):
+            for user, rows in stream(
+                self.connection, frozenset(chunk), (hook.name,), states=self.states
+            ):
+                self._ask(hook, user, rows[0] if rows else None)
+
+    def _plan_stream(self, hooks: Mapping[str, ServiceHook]) -> None:
+        sieves = self._sieves(hooks)
+        ask_absent = self.task.decides_access
+        for count, (user, rows) in enumerate(
+            stream(self.connection, self.users, tuple(hooks), states=self.states), 1
+        ):
+            if count % 5000 == 0:
+                self.progress(count)
+            wants = Wants(user)
+            for row in rows:
+                sieve = sieves[row[1]]
+                if sieve is None or not sieve.settled(row, wants[sieve]):
+                    self._ask(hooks[row[1]], user, row)
+            if ask_absent and len(rows) < len(hooks):
+                present = {row[1] for row in rows}
+                for name, hook in hooks.items():
+                    sieve = sieves[name]
+                    if name not in present and (
+                        sieve is None or not sieve.settled(None, wants[sieve])
+                    ):
+                        self._ask(hook, user, None)
+
+    def _sieves(self, hooks: Mapping[str, ServiceHook]) -> dict[str, Sieve | None]:
+        """A sieve for each hook that keeps the default policy, None for the others."""
+        shared: dict[tuple[object, ...], Sieve] = {}
+        found: dict[str, Sieve | None] = {}
+        for name, hook in hooks.items():
+            found[name] = None
+            if (
+                self.shortcuts
+                and self.task.sieve
+                and not self.known
+                and default_policy(hook, self.task.sieve)
+            ):
+                sieve = Sieve(hook, self.task.sieve)
+                found[name] = shared.setdefault(sieve.shared_with(), sieve)
+        return found
+
+    def _plan_remote(self, hook: ServiceHook, managers: Callable[[str], Manager]) -> None:
+        """Accounts as the service lists them, page by page, as the base of update_all_groups."""
+        seen: set[int] = set()
+        observed: dict[int, frozenset[str]] = {}
+        managed = managed_groups(self.connection, hook)
+        default = keeps_default(hook, "update_all_groups")
+        pairs: list[tuple[User, Account]] = []
+        try:
+            with allowed():
+                manager = managers(hook.name)
+            for page in _listed(manager):
+                pairs.extend(self._matched(hook, page, managed, seen, observed))
+                if default:
+                    for user, account in pairs:
+                        self._plan_account(hook, user, account, self.task.decide)
+                    pairs.clear()
+            if pairs:
+                self._plan_together(hook, pairs)
+        except SvcctlError as error:
+            self.plan.drop(hook.name)
+            self.plan.problems.append(_unread(hook.name, error))
+            return
+        self.plan.observed.update(observed)
+        for user, rows in stream(self.connection, self.users, (hook.name,)):
+            for row in rows:
+                account = account_rows.from_row(row)
+                if account.active and account.id not in seen:
+                    self.plan.missing.append((hook.name, user.username, account.name))
+
+    def _matched(
+        self,
+        hook: ServiceHook,
+        page: Sequence[RemoteAccount],
+        managed: frozenset[str],
+        seen: set[int],
+        observed: dict[int, frozenset[str]],
+    ) -> Iterator[tuple[User, Account]]:
+        ours = account_rows.by_uid(self.connection, hook.name, [remote.uid for remote in page])
+        remotes = {remote.uid: remote for remote in page}
+        # Pages shift while they are read: an account may be listed again.
+        people = {
+            account.user_id: account
+            for account in ours.values()
+            if account.id not in self.unsettled and account.id not in seen
+        }
+        seen.update(account.id for account in ours.values() if account.id is not None)
+        if not people:
+            return
+        chosen = frozenset(people) if self.users is None else self.users & frozenset(people)
+        for user, _ in stream(self.connection, chosen, (), states=self.states):
+            account = people[user.id]
+            assert account.uid is not None
+            listed = remotes[account.uid].groups
+            if listed is None:
+                raise Incomplete(f"{hook.name} does not say who is in which group")
+            real = listed & (managed | account.groups)
+            if real != account.groups:
+                assert account.id is not None
+                observed[account.id] = real
+                account = replace(account, groups=real)
+            yield user, account
+
+    def _plan_together(self, hook: ServiceHook, pairs: list[tuple[User, Account]]) -> None:
+        """An overridden update_all_groups sees all users at once."""
+        view = hook._accounts  # noqa: SLF001
+        view.clear()
+        before = {user.id: account for user, account in pairs}
+        names = {user.id: user.username for user, _ in pairs}
+        view.update(before)
+        found: dict[int, list[Operation]] = {}
+        try:
+            for operation in checked(hook, hook.update_all_groups([user for user, _ in pairs])):
+                view[operation.user_id] = effect(view[operation.user_id], operation)
+                found.setdefault(operation.user_id, []).append(operation)
+        except KeyError as error:
+            raise HookError(
+                f"services.{hook.name}: update_all_groups yielded an operation for user {error}",
+                hint="only the users given have an account here",
+            ) from error
+        except SvcctlError:
+            raise
+        except Exception as error:
+            raise HookError(
+                f"services.{hook.name}: the hook failed: {type(error).__name__}: {error}",
+                hint="this is a defect in the hook; -vv shows where",
+            ) from error
+        finally:
+            view.clear()
+        for user_id, operations in found.items():
+            self._keep(hook, names[user_id], before[user_id], tuple(operations))
+
+    # One account
+
+    def _ask(self, hook: ServiceHook, user: User, row: tuple[Any, ...] | None) -> None:
+        if self.only is not None and (row is None or row[2] not in self.only):
+            return
+        if row is None:
+            account = Account(service=hook.name, user_id=user.id)
+        else:
+            account = account_rows.from_row(row)
+            assert account.id is not None
+            account = self.known.get(account.id, account)
+            if account.id in self.unsettled:
+                self.plan.notes.append(
+                    Problem(
+                        hook.name,
+                        "left alone: an earlier operation is held or unknown",
+                        ExitCode.OK,
+                        user.username,
+                    )
+                )
+                return
+        self._plan_account(hook, user, account, self.task.decide)
+
+    def _plan_account(
+        self,
+        hook: ServiceHook,
+        user: User,
+        account: Account,
+        decision: Callable[[ServiceHook, User], Iterable[Operation]],
+    ) -> None:
+        try:
+            if operations := decide(hook, user, account, decision, at=self.plan.at):
+                self._keep(hook, user.username, account, operations, user)
+        except SvcctlError as error:
+            code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
+            self.plan.problems.append(
+                Problem(hook.name, error.message, code, user.username, error.hint)
+            )
+        except Exception as error:  # noqa: BLE001 - a hook is foreign code; one user never stops the rest
+            self.plan.problems.append(
+                Problem(
+                    hook.name,
+                    f"the hook failed: {type(error).__name__}: {error}",
+                    ExitCode.FAILED,
+                    user.username,
+                    "this is a defect in the hook; its tests should show where",
+                )
+            )
+
+    def _keep(
+        self,
+        hook: ServiceHook,
+        username: str,
+        account: Account,
+        operations: tuple[Operation, ...],
+        user: User | None = None,
+    ) -> None:
+        planned = PlannedAccount(account, username, operations)
+        planned.removal = _removes(planned, self.plan.at)
+        # An account that is absent and pinned is only created at an operator's word.
+        planned.pin = None if operations[0].verb is Verb.CREATE else account.pin
+        if planned.removal and username in self.protected | hook.config.protected:
+            planned.verdict = "skipped"
+            planned.because = "the user is protected here"
+        if self.task.on_purpose and user is not None:
+            planned.counted = False
+            planned.pin = self._pin(hook, user, planned)
+        self.plan.accounts.append(planned)
+
+    def _pin(self, hook: ServiceHook, user: User, planned: PlannedAccount) -> str | None:
+        """Fix what an operator did where the policy would undo it on the next run."""
+        wanted = hook.service_active_for_user(user)
+        if planned.removal:
+            return f"{self.task.name} by {self.actor}" if wanted else None
+        return None if wanted else f"{self.task.name} by {self.actor}"
+
+    # Names
+
+    def _refuse_collisions(self) -> None:
+        """Two users whose names come out alike on a service: a conflict, never a takeover."""
+        creates: dict[str, dict[str, list[PlannedAccount]]] = {}
+        for planned in self.plan.accounts:
+            first = planned.operations[0]
+            if first.verb is Verb.CREATE:
+                rule = self.hooks[planned.account.service].username_rule
+                key = rule.key(first.args["name"])
+                creates.setdefault(planned.account.service, {}).setdefault(key, []).append(planned)
+        refused: dict[int, str] = {}
+        for service, by_key in creates.items():
+            taken = account_rows.live_names(self.connection, service, by_key)
+            for key, group in by_key.items():
+                holder = taken.get(key)
+                for planned in group:
+                    others = [other.username for other in group if other is not planned]
+                    if holder is not None:
+                        others.append(holder[1])
+                    if others:
+                        name = planned.operations[0].args["name"]
+                        refused[id(planned)] = (
+                            f"the name {name!r} would be the same as that of {', '.join(others)}"
+                        )
+        if not refused:
+            return
+        for planned in self.plan.accounts:
+            if id(planned) in refused:
+                self.plan.problems.append(
+                    Problem(
+                        planned.account.service,
+                        refused[id(planned)],
+                        ExitCode.FAILED,
+                        planned.username,
+                        "give one of them another username, or link the account that is meant",
+                    )
+                )
+        self.plan.accounts = [p for p in self.plan.accounts if id(p) not in refused]
+
+
+def _removes(planned: PlannedAccount, at: str) -> bool:
+    for operation, before, after in planned.steps(at):
+        if operation.verb in (Verb.DISABLE, Verb.DELETE):
+            return True
+        if operation.verb is Verb.CHANGE_GROUPS and before.groups and not after.groups:
+            return True
+    return False
+
+
+def managed_groups(connection: Connection, hook: ServiceHook) -> frozenset[str]:
+    """The remote groups that svcctl may add and remove on the service."""
+    sources = set(group_names(connection).values())
+    sources.update(hook.config.groups.map)
+    if hook.config.groups.state:
+        sources.update(hook.config.access.states)
+    names: set[str] = set()
+    for group in sources:
+        with suppress(Invalid):  # a name that the service cannot have stands for none
+            names.update(hook.group_names(group))
+    return frozenset(names)
+
+
+def _listed(manager: Manager) -> Iterator[list[RemoteAccount]]:
+    """The service's accounts in pages, with groups; read while the tripwire looks away."""
+    pages: Iterator[list[RemoteAccount]] | None = None
+    while True:
+        with allowed():
+            try:
+                pages = pages or chunks(manager.list_accounts())
+                page = next(pages, None)
+                if page is None:
+                    return
+                if any(remote.groups is None for remote in page):
+                    page = [
+                        manager.get_account(remote.uid) if remote.groups is None else remote
+                        for remote in page
+                    ]
+            except ManagerError:
+                raise
+            except Exception as error:
+                raise Incomplete(f"{type(error).__name__}: {error}") from error
+        yield page
+
+
+def _unread(service: str, error: SvcctlError) -> Problem:
+    if isinstance(error, ManagerError):
+        said = f"could not be read completely: {error.message}"
+        return Problem(service, said, ExitCode.INCOMPLETE, hint=error.hint)
+    return Problem(service, error.message, error.exit_code, hint=error.hint)

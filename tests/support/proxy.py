@@ -1,0 +1,315 @@
+"""What stands between svcctl and a server in a test: it keeps a log, and can be in the way."""
+
+import asyncio
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from svcctl.runs.tripwire import allowed
+from tests.support.limits import RateLimited
+
+LARGEST_HEAD = 65536
+
+
+@dataclass
+class Exchange:
+    """One request.
+
+    status: what the server answered; None if it was never asked.
+    told: what the client was told; None if it got no answer.
+    """
+
+    method: str
+    path: str
+    body: bytes
+    status: int | None = None
+    told: int | None = None
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def acted(self) -> bool:
+        """Whether the server took over what was to be written."""
+        return self.method != "GET" and self.status is not None and self.status < 400
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} -> {self.status} (told {self.told})"
+
+
+class _Gone(Exception):
+    """The client gets no answer."""
+
+
+Ask = Callable[[], Awaitable[bytes]]
+
+
+@dataclass
+class _Fault:
+    method: str
+    path: str
+    nth: int
+    strike: Callable[[Exchange, Ask], Awaitable[bytes]]
+    last: bool = False
+
+    def due(self, exchange: Exchange) -> bool:
+        if not (re.fullmatch(self.method, exchange.method) and re.search(self.path, exchange.path)):
+            return False
+        self.nth -= 1
+        return self.nth == 0
+
+
+@dataclass
+class Proxy:
+    """HTTP/1.1 with connections that stay open, to a server on a port of this machine.
+
+    log: all requests so far, in the order in which they came. delay: seconds before each is passed
+    on. limit: a rate limit that the server itself does not have.
+    Faults strike once, at the nth request from now whose method and path match.
+    """
+
+    upstream: int
+    delay: float = 0
+    limit: RateLimited | None = None
+    log: list[Exchange] = field(default_factory=list)
+    port: int = 0
+    _faults: list[_Fault] = field(default_factory=list)
+    _clients: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[Any] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+    _resets: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def writes(self) -> list[Exchange]:
+        """What the server was asked to change."""
+        return [one for one in self.log if one.method != "GET" and one.status is not None]
+
+    # What a test can do
+
+    def cut(self, *, resets: bool = False) -> None:
+        """Nobody gets through until `restore`: connections are refused, or reset once made."""
+        self._run(self._cut(resets=resets))
+
+    def restore(self) -> None:
+        """As it was before."""
+        self._run(self._open())
+
+    def cut_at(self, method: str = ".*", path: str = "", nth: int = 1) -> None:
+        """Be cut when such a request comes: the server never sees it."""
+
+        async def strike(_: Exchange, __: Ask) -> bytes:
+            await self._cut(resets=False)
+            raise _Gone
+
+        self._faults.append(_Fault(method, path, nth, strike))
+
+    def lose(self, method: str = ".*", path: str = "", nth: int = 1) -> None:
+        """The server acts, and its answer is lost."""
+
+        async def strike(_: Exchange, ask: Ask) -> bytes:
+            await ask()
+            raise _Gone
+
+        self._faults.append(_Fault(method, path, nth, strike))
+
+    def lose_and_cut(self, method: str = ".*", path: str = "", nth: int = 1) -> None:
+        """The server acts, its answer is lost, and so is the connection until `restore`."""
+
+        async def strike(_: Exchange, ask: Ask) -> bytes:
+            await ask()
+            await self._cut(resets=False)
+            raise _Gone
+
+        self._faults.append(_Fault(method, path, nth, strike))
+
+    def answer(self, raw: bytes, method: str = ".*", path: str = "", nth: int = 1) -> None:
+        """This instead of what the server would say; the connection ends with it."""
+        # Announced, or the next request may be sent into the connection while it ends.
+        announced = re.sub(rb"^HTTP/1.*\r\n", rb"\g<0>Connection: close\r\n", raw)
+
+        async def strike(_: Exchange, __: Ask) -> bytes:
+            return announced
+
+        self._faults.append(_Fault(method, path, nth, strike, last=True))
+
+    def reset(self) -> None:
+        """Transparent, with an empty log: as for the first test."""
+        self.delay, self.limit = 0, None
+        self.restore()
+        self._faults.clear()
+        self.log.clear()
+
+    # How it is done
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def _work(self) -> None:
+        # The tripwire watches all threads; this one is no part of svcctl.
+        with allowed():
+            asyncio.set_event_loop(self._loop)
+            self._loop.run_forever()
+
+    def start(self) -> None:
+        self._held = _bound(0)
+        self.port = self._held.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name="proxy", daemon=True)
+        self._thread.start()
+        self._run(self._open())
+
+    def stop(self) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self._held.close()
+
+    async def _open(self) -> None:
+        self._resets = False
+        if self._server is None:
+            self._server = await asyncio.start_server(
+                self._serve, sock=_bound(self.port), limit=LARGEST_HEAD
+            )
+
+    async def _cut(self, *, resets: bool) -> None:
+        self._resets = resets
+        if not resets and self._server is not None:
+            self._server.close()
+            self._server = None
+        for client in self._clients:
+            _reset(client)
+
+    async def _end(self) -> None:
+        await self._cut(resets=False)
+        # One that is accepted meanwhile makes a new task.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self._clients.add(client)
+        # asyncio itself forgets the task of a connection that was reset.
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            while not self._resets and (asked := await _read(reader)) is not None:
+                exchange, answer, last = await self._answered(*asked)
+                if client.is_closing():
+                    break
+                exchange.told = _status(answer)
+                client.write(answer)
+                await client.drain()
+                if last:
+                    break
+            if self._resets:
+                _reset(client)
+        except (_Gone, OSError, asyncio.CancelledError, asyncio.LimitOverrunError):
+            _reset(client)
+        finally:
+            self._clients.discard(client)
+            self._tasks.discard(task)
+            client.close()
+
+    async def _answered(self, head: bytes, body: bytes) -> tuple[Exchange, bytes, bool]:
+        """What the client is to be told, and whether its connection ends with it."""
+        method, path, _ = head.partition(b"\r\n")[0].decode("ascii").split(" ")
+        exchange = Exchange(method, path, body)
+        self.log.append(exchange)
+
+        async def ask() -> bytes:
+            answer = await _forwarded(self.upstream, head, body)
+            exchange.status = _status(answer)
+            return answer
+
+        # Every fault sees every request: each counts its own.
+        due = [fault for fault in self._faults if fault.due(exchange)]
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        last = b"\r\nconnection: close" in head.lower()
+        if due:
+            self._faults.remove(due[0])
+            answer = await due[0].strike(exchange, ask)
+            last = last or due[0].last
+        else:
+            answer = (self.limit and self.limit.refusal()) or await ask()
+        return exchange, answer, last
+
+
+def _bound(port: int) -> socket.socket:
+    """Two may share the port: one keeps it from other programs while the other is closed."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
+def _reset(client: asyncio.StreamWriter) -> None:
+    """End it by a reset, as a machine does that has lost its memory of the connection."""
+    with suppress(OSError):
+        raw = client.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.transport.abort()
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+    """The next request of a connection; None when there is none."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        return head, await reader.readexactly(int(length[1]) if length else 0)
+    except asyncio.IncompleteReadError:
+        return None
+
+
+async def _forwarded(port: int, head: bytes, body: bytes) -> bytes:
+    """What the server says, made to fit a connection that stays open."""
+    reader, server = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        # In HTTP/1.0 the end of the connection is the end of the answer.
+        first, _, rest = head.partition(b"\r\n")
+        rest = re.sub(rb"(?im)^(connection|keep-alive):.*\r\n", b"", rest)
+        server.write(first.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\nConnection: close\r\n" + rest)
+        server.write(body)
+        await server.drain()
+        answer = await reader.read(-1)
+    finally:
+        server.close()
+        with suppress(OSError):
+            await server.wait_closed()
+    if not answer:
+        raise _Gone
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, _, rest = head.partition(b"\r\n")
+    rest = re.sub(rb"(?im)^(connection|keep-alive|content-length):.*(\r\n|\Z)", b"", rest + b"\r\n")
+    if _status(answer) not in (204, 304):
+        rest += b"Content-Length: %d\r\n" % len(body)
+    return b"HTTP/1.1 " + first.partition(b" ")[2] + b"\r\n" + rest + b"\r\n" + body
+
+
+def _status(answer: bytes) -> int | None:
+    found = re.match(rb"HTTP/1\.\d (\d\d\d)", answer)
+    return int(found[1]) if found else None
+
+
+@contextmanager
+def proxied(upstream: int) -> Iterator[Proxy]:
+    """A proxy before the server on this port."""
+    proxy = Proxy(upstream)
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
