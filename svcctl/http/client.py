@@ -178,7 +178,8 @@ class HttpClient:
     ) -> Answer:
         self.pace.turn(longest=LONGEST_TURN)
         answer = self._followed(method, path, params, body, headers, renewed=False)
-        self.pace.heard(answer.status, answer.headers)
+        refused = answer.status == HTTPStatus.TOO_MANY_REQUESTS
+        self.pace.heard(answer.headers, retry_after(answer.headers) if refused else None)
         if 200 <= answer.status < 300 or answer.status in expect:
             return answer
         raise self.error(answer)
@@ -246,8 +247,10 @@ class HttpClient:
         seconds = self.http.timeout.total_seconds()
         proxies = {"http": self.http.proxy, "https": self.http.proxy} if self.http.proxy else {}
         with _explained(source, seconds):
+            # Said here, or $REQUESTS_CA_BUNDLE would come before what was configured.
+            verify = str(self.http.ca_file) if self.http.ca_file else None
             settings = session.merge_environment_settings(
-                url, proxies, stream=True, verify=None, cert=None
+                url, proxies, stream=True, verify=verify, cert=None
             )
             response = session.send(
                 prepared, timeout=(seconds, seconds), allow_redirects=False, **settings
@@ -295,8 +298,6 @@ class HttpClient:
         adapter = HTTPAdapter(pool_connections=2, pool_maxsize=self._connections)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        if self.http.ca_file is not None:
-            session.verify = str(self.http.ca_file)
         if self.http.client_certificate is not None:
             certificate = str(self.http.client_certificate)
             key = self.http.client_key
@@ -410,7 +411,7 @@ def _innermost(error: BaseException) -> str:
     while id(error) not in seen:
         seen.add(id(error))
         inside = getattr(error, "reason", None) or next(
-            (item for item in error.args if isinstance(item, BaseException)), None
+            (item for item in error.args if isinstance(item, BaseException)), error.__cause__
         )
         if not isinstance(inside, BaseException):
             break

@@ -180,8 +180,16 @@ class Proxy:
         self._resets = False
         if self._server is None:
             self._server = await asyncio.start_server(
-                self._serve, sock=_bound(self.port), limit=LARGEST_HEAD
+                self._accept, sock=_bound(self.port), limit=LARGEST_HEAD
             )
+
+    def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        # Known before its task first runs: one that is cancelled earlier closes nothing.
+        self._clients.add(client)
+        # asyncio itself forgets the task of a connection that was reset.
+        task = self._loop.create_task(self._serve(reader, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _cut(self, *, resets: bool) -> None:
         self._resets = resets
@@ -198,12 +206,11 @@ class Proxy:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+        for client in self._clients:
+            _reset(client)
+        await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        self._clients.add(client)
-        # asyncio itself forgets the task of a connection that was reset.
-        task = asyncio.current_task()
-        self._tasks.add(task)
         try:
             while not self._resets and (asked := await _read(reader)) is not None:
                 exchange, answer, last = await self._answered(*asked)
@@ -220,7 +227,6 @@ class Proxy:
             _reset(client)
         finally:
             self._clients.discard(client)
-            self._tasks.discard(task)
             client.close()
 
     async def _answered(self, head: bytes, body: bytes) -> tuple[Exchange, bytes, bool]:
