@@ -196,7 +196,8 @@ def test_every_service_is_listed_also_the_broken_and_the_unmanaged_one(
         ],
     }
     assert result.stderr == (
-        "error: services.broken.hook: no hook is called nosuch\nhint: known: htpasswd, sandbox, scim\n"
+        "error: services.broken.hook: no hook is called nosuch\n"
+        "hint: known: htpasswd, sandbox, scim\n"
     )
 
 

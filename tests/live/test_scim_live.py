@@ -374,8 +374,8 @@ def test_a_rate_limit_makes_a_run_slow_and_no_more_than_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     c = club()
-    monkeypatch.setattr(lane, "FIRST_PAUSE", 0.2)
-    monkeypatch.setattr(http, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(lane, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.1)
     c.idp.proxy.limit = RateLimited(limit, said)
     # After a PATCH that was answered with 204 the user is read; if that is refused, both are done
     # again.

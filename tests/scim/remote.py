@@ -75,7 +75,7 @@ class Remote:
         return str(created["id"])
 
     def create_group(self, name: str, *members: str) -> None:
-        """By hand, with members: canaille has no group without."""
+        """By hand. canaille wants a list of members, if only an empty one."""
         values = self._members(members)
         self.ask("POST", "/Groups", {"schemas": [GROUP], "displayName": name, "members": values})
         if self.lists:

@@ -1,0 +1,148 @@
+"""The scim hook through the front door, on scim2-server, and what a network does to it."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from svcctl.http import client as http
+
+if TYPE_CHECKING:
+    from tests.conftest import Site, Svcctl
+    from tests.scim.conftest import Idp
+
+CONFIG = """
+[states.Member]
+priority = 100
+groups = ["corp"]
+
+[services.idp]
+hook = "scim"
+base_url = "{base}"
+token = {{ env = "SCIM_TOKEN" }}
+create = "auto"
+create_groups = true
+page_size = 2
+access.states = ["Member"]
+limits.removals = "100%"
+groups.map = {{ fc = "commanders" }}
+http = {{ timeout = "2s", largest_answer = 1_048_576 }}
+"""
+PEOPLE = ("ada", "bob", "cyd", "dan", "eve")
+
+
+@pytest.fixture
+def club(site: Any, svcctl: "Svcctl", idp: "Idp", monkeypatch: pytest.MonkeyPatch) -> "Site":
+    """Five people with accounts, ada and bob in a group."""
+    here: Site = site(CONFIG.format(base=idp.base))
+    monkeypatch.setenv("SCIM_TOKEN", idp.token)
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.01)
+    for name in PEOPLE:
+        svcctl("users", "add", name, "--no-sync")
+    svcctl("groups", "add", "corp", *PEOPLE, "--no-sync")
+    svcctl("groups", "add", "fc", "ada", "bob", "--no-sync")
+    done = svcctl("sync", "--all")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    idp.proxy.log.clear()
+    return here
+
+
+def truth(idp: "Idp") -> Any:
+    users = {name: user["active"] for name, user in idp.remote.users().items()}
+    return users, idp.remote.groups()
+
+
+def test_what_the_service_then_has(club: "Site", svcctl: "Svcctl", idp: "Idp") -> None:
+    assert truth(idp) == (dict.fromkeys(PEOPLE, True), {"commanders": {"ada", "bob"}})
+    assert idp.remote.user("ada")["externalId"].startswith("svcctl:")
+    svcctl("groups", "remove", "fc", "bob", "--no-sync")
+    svcctl("groups", "remove", "corp", "ada", "--no-sync")
+    assert svcctl("sync", "--all").exit_code == 0
+    users, groups = truth(idp)
+    assert users == {**dict.fromkeys(PEOPLE, True), "ada": False}
+    assert groups == {"commanders": {"ada"}}
+    assert svcctl("update-all-groups").exit_code == 0
+
+
+def page(total: int, *ids: str) -> bytes:
+    resources = [{"id": id_, "userName": id_} for id_ in ids]
+    body = json.dumps({"totalResults": total, "Resources": resources}).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+HTML = b"<html>Please log in"
+LARGE = 2 << 20
+BAD = {
+    "html": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n" + HTML,
+        "not JSON (text/html)",
+    ),
+    "denied": (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "401 Unauthorized"),
+    "loop": (
+        b"HTTP/1.1 302 Found\r\nLocation: /elsewhere/v2/Users\r\nContent-Length: 0\r\n\r\n",
+        "redirected more than 5 times",
+    ),
+    "cut": (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{", "damaged"),
+    "large": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (LARGE, b" " * LARGE),
+        "longer than 1,048,576 bytes",
+    ),
+    "short": (page(99), "gave 0 of 99"),
+    "gone": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404 Not Found"),
+    "error": (b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n", "503"),
+    "repeated": (page(9, "zoe", "yan"), "gives the same page again"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_listing_that_is_not_one_changes_nobody(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", name: str
+) -> None:
+    answer, words = BAD[name]
+    before, accounts = truth(idp), club.rows("SELECT * FROM accounts")
+    for nth in range(1, 30):
+        idp.proxy.answer(answer, "GET", "/(Users|elsewhere/v2/Users)([?]|$)", nth=nth)
+    done = svcctl("update-all-groups")
+    assert done.exit_code == 5, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "services.idp" in done.stderr or "idp: " in done.stderr
+    assert os.environ["SCIM_TOKEN"] not in done.stdout + done.stderr
+    idp.proxy.reset()
+    assert truth(idp) == before
+    assert club.rows("SELECT * FROM accounts") == accounts
+
+
+def test_a_wrong_token_is_said_and_nothing_is_lost(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = truth(idp)
+    svcctl("groups", "remove", "corp", "ada", "--no-sync")
+    monkeypatch.setenv("SCIM_TOKEN", "no-such-token")
+    done = svcctl("sync", "--all")
+    assert done.exit_code == 1
+    assert "401" in done.stdout + done.stderr
+    assert "check the credentials" in done.stdout + done.stderr
+    assert "no-such-token" not in done.stdout + done.stderr
+    assert truth(idp) == before
+    monkeypatch.setenv("SCIM_TOKEN", idp.token)
+    assert svcctl("retry").exit_code == 0
+    assert truth(idp)[0]["ada"] is False
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('base_url = "ftp://idp"', "services.idp.base_url"),
+        ('base_url = "https://ada:secret@idp.example.org"', "no user and no password in a URL"),
+        ('base_url = "http://idp.example.org"\ntoken = { env = "X" }', "http.plain = true"),
+        ('base_url = "https://idp.example.org"\nusername = "ada"', "go together"),
+        ('base_url = "https://idp"\npaths = { email = "a.b.c" }', "services.idp.paths"),
+    ],
+)
+def test_settings_that_cannot_be_meant(site: Any, svcctl: "Svcctl", line: str, words: str) -> None:
+    site(f'[services.idp]\nhook = "scim"\n{line}\n')
+    done = svcctl("config", "check")
+    assert done.exit_code == 78
+    assert words in done.stdout + done.stderr
+    assert "secret" not in done.stdout + done.stderr
