@@ -180,9 +180,15 @@ class ScimClient:
             given = parameters
         return _list_response(self.http.request("GET", path, params=given, patient=True))
 
-    def get(self, endpoint: str, id_: str) -> Resource:
+    def get(self, endpoint: str, id_: str, *, patient: bool = False) -> Resource:
         """One resource. Raises NotFound only when a SCIM server says so."""
-        return self._resource(self._ask("GET", _path(endpoint, id_), one=True))
+        return self._resource(self._ask("GET", _path(endpoint, id_), one=True, patient=patient))
+
+    def _shown(self, answer: Answer, endpoint: str, id_: str) -> Resource:
+        """What a write left. The look is patient: its failure would have the write sent again."""
+        if answer.body.strip():
+            return self._resource(answer)
+        return self.get(endpoint, id_, patient=True)
 
     def find(self, endpoint: str, wanted: Mapping[str, str]) -> Resource | None:
         """The first resource with any of these attribute values, in their order.
@@ -214,19 +220,19 @@ class ScimClient:
         where = answer.headers.get("Location")
         if not where:
             raise Transient(f"{answer.source}: {answer.status}, and not a word about what was made")
-        return self._resource(self._ask("GET", where, one=True))
+        return self._resource(self._ask("GET", where, one=True, patient=True))
 
     def replace(self, endpoint: str, resource: Resource) -> Resource:
         """PUT the whole resource as given (RFC 7644, 3.5.1); what the server then shows."""
         id_ = _id(resource, endpoint)
         answer = self._ask("PUT", _path(endpoint, id_), resource, version=resource, one=True)
-        return self._resource(answer) if answer.body.strip() else self.get(endpoint, id_)
+        return self._shown(answer, endpoint, id_)
 
     def patch(self, endpoint: str, id_: str, *operations: Resource) -> Resource:
         """PATCH (RFC 7644, 3.5.2); what the server then shows. Raises NotOffered."""
         body = {"schemas": [PATCH], "Operations": list(operations)}
         answer = self._ask("PATCH", _path(endpoint, id_), body, one=True)
-        return self._resource(answer) if answer.body.strip() else self.get(endpoint, id_)
+        return self._shown(answer, endpoint, id_)
 
     def delete(self, endpoint: str, id_: str) -> None:
         """Raises NotFound when it is gone already."""
@@ -260,6 +266,7 @@ class ScimClient:
         *,
         version: Resource | None = None,
         one: bool = False,
+        patient: bool = False,
     ) -> Answer:
         """Send it. one: the path is that of one resource, which a 404 says is not there."""
         headers = {"Content-Type": MEDIA}
@@ -268,7 +275,12 @@ class ScimClient:
             if isinstance(etag, str) and etag.isascii() and etag.isprintable():
                 headers["If-Match"] = etag
         answer = self.http.request(
-            method, path, json=body, headers=headers, expect=(400, 404, 405, 410, 412, 501)
+            method,
+            path,
+            json=body,
+            headers=headers,
+            expect=(400, 404, 405, 410, 412, 501),
+            patient=patient,
         )
         if 200 <= answer.status < 300:
             return answer
