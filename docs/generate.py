@@ -352,6 +352,8 @@ _FLAT = {
     "names": "model",
     "notify": "locks",
     "clock": "model",
+    "disk": "model",
+    "text": "model",
     "errors": "model",
 }
 

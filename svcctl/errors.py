@@ -123,8 +123,13 @@ class ManagerError(SvcctlError):
     """What a service said instead of yes. The subclasses are closed: the engine decides by them."""
 
     retry = False
-    retry_after: float | None = None
-    """Seconds after which the service wants to be asked again, where it said so."""
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, hint: str | None = None
+    ) -> None:
+        """retry_after: seconds after which the service wants to be asked again, if it said so."""
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class NotFound(ManagerError):
@@ -140,12 +145,6 @@ class RateLimited(ManagerError):
 
     retry = True
 
-    def __init__(
-        self, message: str, *, retry_after: float | None = None, hint: str | None = None
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
-
 
 class Denied(ManagerError):
     """The credentials are wrong, or do not allow this."""
@@ -159,12 +158,6 @@ class Transient(ManagerError):
     """A timeout, a lost connection, a server error: unknown whether it was done. Try again."""
 
     retry = True
-
-    def __init__(
-        self, message: str, *, retry_after: float | None = None, hint: str | None = None
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
 
 
 class Incomplete(ManagerError):

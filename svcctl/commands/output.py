@@ -16,18 +16,15 @@ import typer
 
 from svcctl.commands.options import Format
 from svcctl.errors import ExitCode, InterruptedRun
+from svcctl.text import INVISIBLE, visible
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_UNFIT = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _NOT_ASCII = re.compile(r"[^\n -~]")
 
 
 def plain(text: object) -> str:
     """Text fit for a terminal: no control, bidi or other invisible characters."""
-    return "".join(
-        char if unicodedata.category(char) not in _UNFIT else "\N{REPLACEMENT CHARACTER}"
-        for char in str(text)
-    )
+    return visible(str(text))
 
 
 def _json(body: Mapping[str, Any], **layout: Any) -> str:
@@ -38,7 +35,7 @@ def _json(body: Mapping[str, Any], **layout: Any) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     char = match[0]
-    if unicodedata.category(char) not in _UNFIT:
+    if unicodedata.category(char) not in INVISIBLE:
         return char
     return json.dumps(char)[1:-1] if char > "\x7f" else "\\u007f"
 

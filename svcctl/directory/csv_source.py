@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from svcctl.config.source import CsvSource
+from svcctl.directory.columns import Columns
 from svcctl.directory.file import opened, undecodable
 from svcctl.directory.person import FLAGS, Entries, Person, name_problem, tidy
 from svcctl.errors import SourceError
@@ -96,33 +97,7 @@ class _Table:
                 raise SourceError(
                     f"{self._path}:1: two columns are called {name!r}", hint="rename one of them"
                 )
-        self._username = self._column("username")
-        self._id = self._optional("id")
-        self._active = self._optional("active")
-        self._members = self._optional("groups")
-        mapped = {attribute: column for column, attribute in source.attributes.items()}
-        named = {key: key for key in known if key in self._header}
-        self._attributes = [
-            (attribute, self._index(column, f"attributes.{column}"))
-            for attribute, column in (named | mapped).items()
-        ]
-
-    def _optional(self, key: str) -> int | None:
-        """A column that may be missing unless the configuration names it."""
-        if key in self._source.model_fields_set or getattr(self._source, key) in self._header:
-            return self._column(key)
-        return None
-
-    def _column(self, key: str) -> int:
-        return self._index(getattr(self._source, key), key)
-
-    def _index(self, name: str, key: str) -> int:
-        if name in self._header:
-            return self._header.index(name)
-        raise SourceError(
-            f"{self._path}:1: no column {name!r}, which the source's {key} names",
-            hint=f"the header has: {', '.join(self._header)[:200]}",
-        )
+        self._columns = Columns(source, self._header, known, f"{self._path}:1", "the header has")
 
     def person(self, row: list[str], line: int) -> Person:
         if len(row) != len(self._header):
@@ -130,17 +105,18 @@ class _Table:
                 f"{self._path}:{line}: {len(row)} cells, but the header has {len(self._header)}",
                 hint="the row is cut off, or a cell with the delimiter in it is not quoted",
             )
-        username = tidy(row[self._username])
+        columns = self._columns
+        username = tidy(row[columns.username])
         if problem := name_problem(username):
-            raise self._wrong(line, self._username, f"the username {problem}")
+            raise self._wrong(line, columns.username, f"the username {problem}")
         source_id = username
-        if self._id is not None:
-            source_id = row[self._id].strip()
+        if columns.id is not None:
+            source_id = row[columns.id].strip()
             if problem := name_problem(source_id):
-                raise self._wrong(line, self._id, f"the id {problem}")
-        active = None if self._active is None else self._flag(row, self._active, line)
-        groups = None if self._members is None else self._split(row, self._members, line)
-        attributes = {key: row[column].strip() or None for key, column in self._attributes}
+                raise self._wrong(line, columns.id, f"the id {problem}")
+        active = None if columns.active is None else self._flag(row, columns.active, line)
+        groups = None if columns.groups is None else self._split(row, columns.groups, line)
+        attributes = {key: row[column].strip() or None for key, column in columns.attributes}
         return Person(source_id, username, active, groups, attributes)
 
     def _flag(self, row: list[str], column: int, line: int) -> bool:

@@ -8,11 +8,10 @@ from typing import Any, NoReturn
 
 from svcctl.config.source import JsonSource
 from svcctl.directory.file import opened, undecodable
-from svcctl.directory.person import FLAGS, Entries, Person, name_problem, tidy
+from svcctl.directory.person import FLAGS, Entries, Person, name_problem, text_problem, tidy
 from svcctl.errors import SourceError
 
 FILE_BYTES = 1 << 28
-TEXT_CHARACTERS = 1 << 20
 DEPTH = 20
 _BLANK = re.compile(r"[ \t\r\n]+")
 
@@ -214,14 +213,8 @@ class _Entry:
     def _text(self, key: str, value: Any) -> str:
         if not isinstance(value, str):
             self._fail(key, "not a string")
-        if len(value) > TEXT_CHARACTERS:
-            self._fail(key, f"longer than {TEXT_CHARACTERS:,} characters")
-        if "\0" in value:
-            self._fail(key, "contains a NUL character")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self._fail(key, "contains half of a surrogate pair")
+        if problem := text_problem(value):
+            self._fail(key, problem)
         return value
 
     def _fail(self, key: str, message: str) -> NoReturn:

@@ -5,14 +5,15 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from svcctl.text import INVISIBLE
+
 NAME_LENGTH = 255
+TEXT_CHARACTERS = 1 << 20
 FLAGS = {
     **dict.fromkeys(("", "yes", "true", "1", "y"), True),
     **dict.fromkeys(("no", "false", "0", "n"), False),
 }
 """What a source may write for active and not active, in lower case; nothing means active."""
-
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ def name_problem(name: str) -> str | None:
     if name.isascii() and name.isprintable():
         return None
     for char in name:
-        if unicodedata.category(char) in _INVISIBLE:
+        if unicodedata.category(char) in INVISIBLE:
             return f"contains the control or invisible character U+{ord(char):04X}"
+    return None
+
+
+def text_problem(text: str) -> str | None:
+    """Why this cannot be kept as an attribute (`contains …`), None when it can."""
+    if len(text) > TEXT_CHARACTERS:
+        return f"longer than {TEXT_CHARACTERS:,} characters"
+    if "\0" in text:
+        return "contains a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "contains half of a surrogate pair"
     return None

@@ -10,11 +10,11 @@ from types import NoneType
 from typing import Any, NoReturn
 
 from svcctl.config.source import SqlSource
-from svcctl.directory.person import FLAGS, Entries, Person, name_problem, tidy
+from svcctl.directory.columns import Columns
+from svcctl.directory.person import FLAGS, Entries, Person, name_problem, text_problem, tidy
 from svcctl.directory.sql_snapshot import Snapshot
 from svcctl.errors import SourceError
 
-TEXT_CHARACTERS = 1 << 20
 MEMBERSHIPS = 50_000_000
 _NOBODY: frozenset[str] = frozenset()
 _BITS = {b"\0": False, b"\1": True}
@@ -110,50 +110,25 @@ class _Table:
                     f"{key}.query: two columns are called {name!r}",
                     hint="give one of them another name with AS",
                 )
-        self._username = self._column("username")
-        self._id = self._optional("id")
-        self._active = self._optional("active")
-        self._groups = self._optional("groups")
-        mapped = {attribute: column for column, attribute in source.attributes.items()}
-        named = {name: name for name in known if name in header}
-        self._attributes = [
-            (attribute, self._index(column, f"attributes.{column}"))
-            for attribute, column in (named | mapped).items()
-        ]
-
-    def _optional(self, key: str) -> int | None:
-        """A column that may be missing unless the configuration names it."""
-        if key in self._source.model_fields_set or getattr(self._source, key) in self._header:
-            return self._column(key)
-        return None
-
-    def _column(self, key: str) -> int:
-        return self._index(getattr(self._source, key), key)
-
-    def _index(self, name: str, key: str) -> int:
-        if name in self._header:
-            return self._header.index(name)
-        raise SourceError(
-            f"{self._key}.query: no column {name!r}, which the source's {key} names",
-            hint=f"the query gives: {', '.join(self._header)[:200]}",
-        )
+        self._columns = Columns(source, header, known, f"{key}.query", "the query gives")
 
     def person(self, row: tuple[Any, ...], number: int) -> Person:
+        columns = self._columns
         where = place(self._source, self._key, number)
-        username = _name(where, "the username", row[self._username])
-        source_id = username if self._id is None else _name(where, "the id", row[self._id])
+        username = _name(where, "the username", row[columns.username])
+        source_id = username if columns.id is None else _name(where, "the id", row[columns.id])
         where = f"{where} (id {source_id!r})"
-        groups = None if self._groups is None else self._split(where, row[self._groups])
+        groups = None if columns.groups is None else self._split(where, row[columns.groups])
         if self._memberships is not None:
             groups = self._memberships.of(source_id) | (groups or _NOBODY)
         return Person(
             source_id,
             username,
-            None if self._active is None else _flag(where, row[self._active]),
+            None if columns.active is None else _flag(where, row[columns.active]),
             groups,
             {
                 attribute: _plain(f"{where}: {self._header[column]}", row[column])
-                for attribute, column in self._attributes
+                for attribute, column in columns.attributes
             },
         )
 
@@ -240,14 +215,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _text(where: str, text: str) -> str:
-    if len(text) > TEXT_CHARACTERS:
-        _refuse(where, f"longer than {TEXT_CHARACTERS:,} characters")
-    if "\0" in text:
-        _refuse(where, "contains a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        _refuse(where, "contains half of a surrogate pair")
+    if problem := text_problem(text):
+        _refuse(where, problem)
     return text
 
 

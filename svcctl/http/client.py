@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,6 +85,17 @@ class Answer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is to be sent; `path` as `HttpClient.request` takes it."""
+
+    method: str
+    path: str
+    params: Mapping[str, Any] | None
+    body: str | None
+    headers: Mapping[str, str]
+
+
 class HttpClient:
     """Speaks to the URLs below `base_url`, from several threads at once.
 
@@ -134,7 +145,7 @@ class HttpClient:
         json: Any = None,
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
-        expect: Iterable[int] = (),
+        expect: Container[int] = (),
         patient: bool = False,
     ) -> Answer:
         """Send one request and read its whole answer.
@@ -149,62 +160,49 @@ class HttpClient:
         if json is not None:
             body = jsons.dumps(json)
             headers = {"Content-Type": "application/json", **(headers or {})}
+        asked = _Request(method, path, params, body, headers or {})
         waited, pause = 0.0, FIRST_PAUSE
         tries = 0
         while True:
             try:
-                return self._once(method, path, params, body, headers, frozenset(expect))
+                answer = self._once(asked)
+                if 200 <= answer.status < 300 or answer.status in expect:
+                    return answer
+                raise self.error(answer)
             except (RateLimited, Transient) as error:
                 if not patient:
                     raise
-                asked = getattr(error, "retry_after", None)
+                wanted = error.retry_after
                 limited = isinstance(error, RateLimited)
                 tries += not limited
-                wait = max(asked or 0.0, 0.0 if limited and asked else pause)
+                wait = max(wanted or 0.0, 0.0 if limited and wanted else pause)
                 waited += wait
                 if tries >= ATTEMPTS or waited > LONGEST_WAIT:
                     raise
             time.sleep(wait)
             pause *= 2
 
-    def _once(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, Any] | None,
-        body: str | None,
-        headers: Mapping[str, str] | None,
-        expect: frozenset[int],
-    ) -> Answer:
+    def _once(self, asked: _Request) -> Answer:
+        """The answer in our turn, after one more try with a fresh token where that may help."""
         self.pace.turn(longest=LONGEST_TURN)
-        answer = self._followed(method, path, params, body, headers, renewed=False)
+        answer = self._followed(asked)
+        if answer.status == HTTPStatus.UNAUTHORIZED and self._auth.renew():
+            answer = self._followed(asked)
         refused = answer.status == HTTPStatus.TOO_MANY_REQUESTS
         self.pace.heard(answer.headers, retry_after(answer.headers) if refused else None)
-        if 200 <= answer.status < 300 or answer.status in expect:
-            return answer
-        raise self.error(answer)
+        return answer
 
-    def _followed(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, Any] | None,
-        body: str | None,
-        headers: Mapping[str, str] | None,
-        *,
-        renewed: bool,
-    ) -> Answer:
-        """The answer after redirects, and after one more try with a fresh token."""
+    def _followed(self, asked: _Request) -> Answer:
+        """The answer after redirects."""
+        path, params = asked.path, asked.params
         url = path if path.startswith(("http://", "https://")) else f"{self.base_url}{path}"
+        self._require_own(url, url)
         for _ in range(REDIRECTS + 1):
-            self._require_own(url, url)
-            answer = self._sent(method, url, params, body, headers)
-            if answer.status == HTTPStatus.UNAUTHORIZED and not renewed and self._auth.renew():
-                return self._followed(method, path, params, body, headers, renewed=True)
+            answer = self._sent(asked, url, params)
             where = answer.headers.get("Location")
             if answer.status not in (301, 302, 303, 307, 308) or where is None:
                 return answer
-            if method not in ("GET", "HEAD"):
+            if asked.method not in ("GET", "HEAD"):
                 raise Denied(
                     f"{answer.source}: redirected to {brief(where)}, which a write does not follow",
                     hint="set base_url to where the API is now",
@@ -225,24 +223,18 @@ class HttpClient:
                 hint="set base_url to where the API is, if that is it",
             )
 
-    def _sent(
-        self,
-        method: str,
-        url: str,
-        params: Mapping[str, Any] | None,
-        body: str | None,
-        headers: Mapping[str, str] | None,
-    ) -> Answer:
+    def _sent(self, asked: _Request, url: str, params: Mapping[str, Any] | None) -> Answer:
         import requests
 
         session = self._opened()
-        source = f"{method} {url}"
-        request_id = uuid.uuid4().hex
-        sent = {**self._headers, "X-Request-Id": request_id, **(headers or {})}
+        source = f"{asked.method} {url}"
+        sent = {**self._headers, "X-Request-Id": uuid.uuid4().hex, **asked.headers}
         sent.update(self._auth.headers())
         prepared = session.prepare_request(
             # An `auth` of our own, or requests would take one from ~/.netrc.
-            requests.Request(method, url, params=params, data=body, headers=sent, auth=_as_it_is)
+            requests.Request(
+                asked.method, url, params=params, data=asked.body, headers=sent, auth=_as_it_is
+            )
         )
         seconds = self.http.timeout.total_seconds()
         proxies = {"http": self.http.proxy, "https": self.http.proxy} if self.http.proxy else {}

@@ -27,7 +27,6 @@ Resource = dict[str, Any]
 class Features:
     """What a server announces in /ServiceProviderConfig; without one, nothing."""
 
-    patch: bool = False
     filter: bool = False
     etag: bool = False
     cursor: bool = False
@@ -39,10 +38,9 @@ class Features:
 class Schema:
     """What a server's /Schemas say of one resource type: attributes as `name` or `name.formatted`.
 
-    `known` is empty where the server has no such endpoint.
+    Empty where the server has no such endpoint.
     """
 
-    known: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
     read_only: frozenset[str] = frozenset()
 
@@ -229,7 +227,7 @@ class ScimClient:
         return self._shown(answer, endpoint, id_)
 
     def patch(self, endpoint: str, id_: str, *operations: Resource) -> Resource:
-        """PATCH (RFC 7644, 3.5.2); what the server then shows. Raises NotOffered."""
+        """PATCH (RFC 7644, 3.5.2); what the server then shows. Raises Invalid where it cannot."""
         body = {"schemas": [PATCH], "Operations": list(operations)}
         answer = self._ask("PATCH", _path(endpoint, id_), body, one=True)
         return self._shown(answer, endpoint, id_)
@@ -295,8 +293,6 @@ class ScimClient:
                 )
             case 412:
                 raise Changed(error.message)
-            case 405 | 501:
-                raise NotOffered(error.message, hint=error.hint)
             case 400 if said is not None and said.get("scimType") == "uniqueness":
                 raise Conflict(error.message)
         raise error
@@ -309,10 +305,6 @@ class ScimClient:
                 hint="check base_url",
             )
         return found
-
-
-class NotOffered(Invalid):
-    """The server does not do this; there may be another way."""
 
 
 class Changed(Transient):
@@ -377,7 +369,6 @@ def _features(config: Resource) -> Features:
     if supported("filter") and isinstance(config["filter"].get("maxResults"), int):
         longest = config["filter"]["maxResults"] or None
     return Features(
-        patch=supported("patch"),
         filter=supported("filter"),
         etag=supported("etag"),
         cursor=paging.get("cursor") is True and paging.get("index") is False,
@@ -391,7 +382,6 @@ def _schemas(answer: Resource) -> dict[str, Schema]:
         if isinstance(schema.get("id"), str):
             attributes = list(_attributes(schema.get("attributes"), ""))
             found[schema["id"]] = Schema(
-                frozenset(path for path, _ in attributes),
                 frozenset(path for path, one in attributes if one.get("required") is True),
                 frozenset(path for path, one in attributes if one.get("mutability") == "readOnly"),
             )

@@ -1,12 +1,11 @@
 """The contract of a way that messages go: what it takes, and how it fails."""
 
-import unicodedata
 from dataclasses import dataclass
 from typing import Protocol
 
 from svcctl.errors import SvcctlError
+from svcctl.text import visible
 
-_UNFIT = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _LONGEST_SUBJECT = 200
 
 
@@ -53,10 +52,7 @@ class Channel(Protocol):
 
 def line(text: str, longest: int = _LONGEST_SUBJECT) -> str:
     """The text as one line: without control, bidi and other invisible characters, and not long."""
-    shown = "".join(
-        char if unicodedata.category(char) not in _UNFIT else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+    shown = visible(text)
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 

@@ -148,6 +148,12 @@ def rate_of(hook: ServiceHook, manager: Manager) -> RateLimit | None:
     return RateLimit(float(calls), parse_duration(span).total_seconds())
 
 
+def width_of(hook: ServiceHook, manager: Manager, work: int) -> int:
+    """How many threads for so many pieces of work: never more than the manager allows."""
+    declared = manager.concurrency
+    return max(1, min(hook.config.concurrency or declared, declared, work))
+
+
 class Lane:
     """One service's share of a run."""
 
@@ -174,8 +180,7 @@ class Lane:
         self.gave_up: ManagerError | None = None
         self.can = capabilities(type(manager))
         self.pacer = Pacer(rate_of(hook, manager))
-        declared = manager.concurrency
-        self.width = max(1, min(hook.config.concurrency or declared, declared, len(jobs)))
+        self.width = width_of(hook, manager, len(jobs))
         self._look_first = "find_account" in self.can and (
             suspicious or not manager.stores_external_id
         )

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from svcctl.errors import ExitCode, ManagerError, NotFound, SvcctlError
+from svcctl.errors import NotFound
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import Manager, RemoteAccount
 from svcctl.model import Verb
-from svcctl.runs.lane import Pacer, Stop, external_id, rate_of
-from svcctl.runs.plan import Plan, PlannedAccount, Problem
+from svcctl.runs.lane import Pacer, Stop, external_id, rate_of, width_of
+from svcctl.runs.plan import Plan, PlannedAccount, Problem, unread
 
 ABSENT = "absent"
 NOT_LISTED = "not listed"
@@ -37,7 +37,7 @@ def look(
             manager = managers(service)
             found = _look_at_all(hooks[service], manager, accounts, stop)
         except Exception as error:  # noqa: BLE001 - a manager is foreign code
-            problems.append(_unseen(service, error))
+            problems.append(unread(service, error, "planned accounts could not be looked at"))
         else:
             shown.update(found)
     return shown, problems
@@ -48,8 +48,7 @@ def _look_at_all(
 ) -> Shown:
     from concurrent.futures import ThreadPoolExecutor
 
-    declared = manager.concurrency
-    width = max(1, min(hook.config.concurrency or declared, declared, len(accounts)))
+    width = width_of(hook, manager, len(accounts))
     pacer = Pacer(rate_of(hook, manager))
 
     def one(planned: PlannedAccount) -> Any:
@@ -84,13 +83,3 @@ def _seen(manager: Manager, planned: PlannedAccount) -> Any:
         "nickname": NOT_LISTED if remote.nickname is None else remote.nickname,
         "groups": NOT_LISTED if remote.groups is None else sorted(remote.groups),
     }
-
-
-def _unseen(service: str, error: Exception) -> Problem:
-    code, hint = ExitCode.INCOMPLETE, None
-    said = f"{type(error).__name__}: {error}"
-    if isinstance(error, SvcctlError):
-        said, hint = error.message, error.hint
-        if not isinstance(error, ManagerError):
-            code = error.exit_code
-    return Problem(service, f"planned accounts could not be looked at: {said}", code, hint=hint)

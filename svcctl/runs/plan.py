@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from svcctl.errors import ExitCode
+from svcctl.errors import ExitCode, ManagerError, SvcctlError
 from svcctl.model import Account, Operation, difference, effect
 from svcctl.tasks.task import Task
 
@@ -66,6 +66,17 @@ class Plan:
         """Forget everything about a service that could not be read completely."""
         self.accounts = [p for p in self.accounts if p.account.service != service]
         self.evaluated.discard(service)
+
+
+def unread(service: str, error: Exception, what: str) -> Problem:
+    """A service that did not give what was asked of it, by whatever its manager raised."""
+    code, hint = ExitCode.INCOMPLETE, None
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SvcctlError):
+        said, hint = error.message, error.hint
+        if not isinstance(error, ManagerError):
+            code = error.exit_code
+    return Problem(service, f"{what}: {said}", code, hint=hint)
 
 
 def changes(

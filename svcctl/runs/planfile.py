@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from svcctl import __version__
 from svcctl.clock import stamp
+from svcctl.disk import sync
 from svcctl.errors import StoreError, UsageError
 from svcctl.hooks.contract import ServiceHook
 from svcctl.runs.binding import Binding
@@ -192,7 +193,7 @@ class Draft:
                 file.write(content)
             os.fsync(self._descriptor)
             os.replace(self._temporary, self._path)  # noqa: PTH105 - as the rest here
-            _sync_folder(self._path.parent)
+            sync(self._path.parent)
         except OSError as error:
             raise StoreError(
                 f"{self._path}: cannot be written: {_reason(error)}", hint="make room, then again"
@@ -292,14 +293,6 @@ def _escaped(match: re.Match[str]) -> str:
     if char.isprintable():
         return char
     return json.dumps(char)[1:-1] if char > "\x7f" else "\\u007f"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:

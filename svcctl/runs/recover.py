@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from svcctl.clock import stamp
-from svcctl.errors import ExitCode, ManagerError, NotFound, SvcctlError
+from svcctl.errors import NotFound
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import Manager, RemoteAccount, capabilities
 from svcctl.model import (
@@ -25,11 +25,13 @@ from svcctl.model import (
     effect,
 )
 from svcctl.runs.lane import Pacer, Stop, external_id, is_ours, rate_of, renamed
-from svcctl.runs.plan import Problem
+from svcctl.runs.plan import Problem, unread
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
+
+_UNVERIFIED = "what an earlier run left open could not be verified"
 
 
 @dataclass(slots=True)
@@ -105,20 +107,9 @@ def verify(
                     _look(verified, manager, row, account)
                 left.popleft()
         except Exception as error:  # noqa: BLE001 - a manager is foreign code
-            verified.problems.append(_unverified(service, error))
+            verified.problems.append(unread(service, error, _UNVERIFIED))
         verified.unsettled.update(row.account_id for row in left)
     return verified
-
-
-def _unverified(service: str, error: Exception) -> Problem:
-    code, hint = ExitCode.INCOMPLETE, None
-    said = f"{type(error).__name__}: {error}"
-    if isinstance(error, SvcctlError):
-        said, hint = error.message, error.hint
-        if not isinstance(error, ManagerError):
-            code = error.exit_code
-    message = f"what an earlier run left open could not be verified: {said}"
-    return Problem(service, message, code, hint=hint)
 
 
 def _look(verified: Verified, manager: Manager, row: Recorded, account: Account) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from svcctl.disk import sync
 from svcctl.errors import StoreError, UsageError
 from svcctl.store.database import Database, schema_of
 
@@ -42,7 +43,7 @@ def backup(database: Database, path: Path, *, force: bool = False) -> Backup:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        _sync(path.parent)
+        sync(path.parent)
         return Backup(path, schema, path.stat().st_size)
     except OSError as error:
         raise StoreError(
@@ -92,19 +93,11 @@ def _copy(database: Database, part: Path) -> str:
             f"{database.name}: the copy is damaged, and so is the original: {found[0]}",
             hint="run: svcctl db check",
         )
-    _sync(part)
+    sync(part)
     return schema
 
 
 _REFERENCES = "PRAGMA foreign_key_check"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _pg_dump(database: Database, path: Path) -> str:

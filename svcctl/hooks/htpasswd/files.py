@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from svcctl.disk import sync
 from svcctl.errors import Denied, Invalid, ManagerError, Transient
 from svcctl.hooks.htpasswd.lines import refuse_continuation
 
@@ -80,7 +81,7 @@ class File:
             except BaseException:
                 fresh.unlink(missing_ok=True)
                 raise
-            _sync(real.parent)
+            sync(real.parent)
         except OSError as error:
             raise _refusal(error, self.path) from error
 
@@ -126,14 +127,6 @@ def locked(files: Iterable[File]) -> Iterator[None]:
             except OSError as error:
                 raise _refusal(error, path) from error
         yield
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

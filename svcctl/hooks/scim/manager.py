@@ -61,7 +61,6 @@ class ScimManager(Manager):
         self._paths = paths
         self._nickname = nickname_path
         self._passwords = passwords
-        self._external_ids = external_ids
         # A promise about this server, not about all of them.
         self.stores_external_id = external_ids  # type: ignore[misc]
         self._create_groups = create_groups
@@ -72,7 +71,6 @@ class ScimManager(Manager):
 
     def check(self) -> None:
         """The server answers, takes the credentials, and shows its users."""
-        self._scim.features()
         next(self._scim.resources("Users"), None)
 
     def close(self) -> None:
@@ -84,15 +82,15 @@ class ScimManager(Manager):
         """Users by page. Their groups from the users where the server shows them there, else from
         the members of all groups, read first.
         """
-        probe = self._member()
-        groups: Callable[[Resource], frozenset[str]] = lambda _: frozenset()  # noqa: E731
-        shown = probe is not None and self._shown(probe)
-        if shown:
-            groups = _own_groups
-        elif probe is not None:
+        member, group = self._member()
+        telling = None
+        groups = _Memberships().of
+        if member is not None and group in _own_groups(member):
+            telling, groups = member["id"], _own_groups
+        elif member is not None:
             groups = self._memberships().of
         for user in self._scim.resources("Users"):
-            if shown and probe is not None and user["id"] == probe[0] and not groups(user):
+            if user["id"] == telling and not groups(user):
                 raise Incomplete("the list of Users shows no groups, although each User does")
             yield self._account(user, groups(user))
 
@@ -101,7 +99,7 @@ class ScimManager(Manager):
 
     def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
         """By externalId, else by userName. Without filters every user is looked at."""
-        wanted = {"externalId": external_id} if self._external_ids else {}
+        wanted = {"externalId": external_id} if self.stores_external_id else {}
         found = self._scim.find("Users", {**wanted, "userName": name})
         return None if found is None else self._account(found, None)
 
@@ -123,14 +121,14 @@ class ScimManager(Manager):
             nickname=_text(_at(user, self._nickname)),
         )
 
-    def _member(self) -> tuple[str, str] | None:
-        """The id of some user who is in a group, and that group's name; None: nobody is."""
+    def _member(self) -> tuple[Resource | None, str]:
+        """Some user who is in a group, and that group's name; None: nobody is."""
         for group in self._scim.resources("Groups", attributes="displayName,members"):
             for member in _members(group):
                 user = self._user_of(member)
                 if user is not None:
-                    return user["id"], str(group.get("displayName"))
-        return None
+                    return user, str(group.get("displayName"))
+        return None, ""
 
     def _user_of(self, member: Resource) -> Resource | None:
         """The user behind a member; None for a group, and for one that does not exist."""
@@ -138,10 +136,6 @@ class ScimManager(Manager):
             return self._scim.get("Users", str(member.get("value")))
         except (NotFound, Invalid):
             return None
-
-    def _shown(self, probe: tuple[str, str]) -> bool:
-        uid, group = probe
-        return group in _own_groups(self._scim.get("Users", uid))
 
     def _memberships(self) -> "_Memberships":
         memberships = _Memberships()
@@ -152,11 +146,9 @@ class ScimManager(Manager):
     # Accounts
 
     def create_account(self, new: NewAccount) -> Created:
-        """POST with what the server's schema requires. A server that says 500 to a name that is
-        taken is asked who has it.
-        """
+        """POST with what the server's schema requires, as far as a name can stand for it."""
         body: Resource = {"schemas": [USER], "userName": new.name, "active": True}
-        if self._external_ids:
+        if self.stores_external_id:
             body["externalId"] = new.external_id
         if self._passwords:
             body["password"] = new.password
@@ -210,8 +202,8 @@ class ScimManager(Manager):
 
     def _writable(self, user: Resource) -> Resource:
         """The user without what only the server writes."""
-        read_only = {"id", "meta", "groups"} | self._scim.schema(USER).read_only
-        return {name: user[name] for name in user if name not in read_only or name == "id"}
+        read_only = ({"meta", "groups"} | self._scim.schema(USER).read_only) - {"id"}
+        return {name: user[name] for name in user if name not in read_only}
 
     # Groups
 
@@ -361,8 +353,6 @@ class ScimManager(Manager):
             last = number == len(ways) - 1
             try:
                 after = ways[number]()
-            except NotFound:
-                raise
             except (Invalid, Transient) as error:
                 if last or (isinstance(error, Transient) and again is None):
                     raise
