@@ -335,6 +335,7 @@ first line.
 LAYERS: tuple[tuple[str, str], ...] = (
     ("cli", "The entrance"),
     ("commands", "One file per verb: options, one call, one render"),
+    ("pipeline", "Pipelines: steps, partials, and what runs them"),
     ("runs", "The engine: plan, guard, apply, report"),
     ("tasks", "What each verb means"),
     ("hooks", "The contract, and one module per service"),

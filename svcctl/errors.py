@@ -119,6 +119,20 @@ class InterruptedRun(SvcctlError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class PipelineError(SvcctlError):
+    """A pipeline cannot go on: a step failed, or something that it needs is not there."""
+
+
+class Refused(SvcctlError):
+    """A step said no. `code` is social-core's word for the reason, like `identity_in_use`."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str = "refused") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 class ManagerError(SvcctlError):
     """What a service said instead of yes. The subclasses are closed: the engine decides by them."""
 
