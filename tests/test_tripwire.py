@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from svcctl.errors import ExitCode, HookError, InterruptedRun
-from svcctl.runs.tripwire import Trip, TripwireError, allowed, tripwire
+from svcctl.tripwire import Trip, TripwireError, allowed, tripwire
 
 LOCAL = ("127.0.0.1", 9)
 

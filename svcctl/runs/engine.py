@@ -29,13 +29,13 @@ from svcctl.runs.look import look
 from svcctl.runs.plan import Plan, Problem
 from svcctl.runs.planner import Planner
 from svcctl.runs.report import Report
-from svcctl.runs.tripwire import allowed, tripwire
 from svcctl.store import operations as operation_rows
 from svcctl.store import runs as run_rows
 from svcctl.store.census import Selection, resolve
 from svcctl.store.database import Connection, Database
 from svcctl.store.standing import refresh_states, stale_states, stored_rules
 from svcctl.tasks.task import Task
+from svcctl.tripwire import allowed, tripwire
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from svcctl.model import Account, Operation, User, Verb, effect
 from svcctl.runs.decide import checked, decide
 from svcctl.runs.plan import Plan, PlannedAccount, Problem
 from svcctl.runs.sieve import Sieve, Wants, default_policy
-from svcctl.runs.tripwire import allowed
 from svcctl.store import accounts as account_rows
 from svcctl.store.census import AccessRule, group_names, stream, validate_candidates
 from svcctl.store.chunks import chunks
 from svcctl.store.database import Connection
 from svcctl.tasks.task import Task
+from svcctl.tripwire import allowed
 
 
 class Planner:

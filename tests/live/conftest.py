@@ -1,16 +1,14 @@
 """Real servers for tests: required or skipped, in a folder of their own, gone afterwards."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import pytest
 
+from svcctl.hooks.testing.server import Configure, NotStarted, Server, absent, program, running
 from tests.live.environments import NotInstalled, python_for
-from tests.support.process import Configure, NotStarted, Server, running
 
 
 class Require(Protocol):
@@ -19,22 +17,10 @@ class Require(Protocol):
     def __call__(self, binary: str, package: str) -> str: ...
 
 
-def absent(reason: str) -> NoReturn:
-    """What a test needs is not here: skip it, or with SVCCTL_LIVE=required fail."""
-    if os.environ.get("SVCCTL_LIVE") == "required":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def require() -> Require:
     """Skip, or with SVCCTL_LIVE=required fail, where a program is missing."""
-
-    def find(binary: str, package: str) -> str:
-        path = shutil.which(binary) or shutil.which(binary, path="/usr/sbin:/sbin")
-        return path or absent(f"{binary} is missing: apt-get install {package}")
-
-    return find
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import requests
 
+from svcctl.hooks.testing.proxy import Proxy, proxied
+from svcctl.hooks.testing.server import running
 from tests.live.environments import SERVERS
 from tests.scim.remote import Remote
 from tests.scim.server import TOKEN, scim2_server
-from tests.support.process import running
-from tests.support.proxy import Proxy, proxied
 
 SECRET = "a-client-secret-for-tests"
 

@@ -17,8 +17,8 @@ from svcctl.config.secrets import Secret
 from svcctl.config.source import DatabaseUrl, SqlSource
 from svcctl.directory.sql_snapshot import Snapshot
 from svcctl.errors import SourceError
-from tests.live.conftest import Require, absent
-from tests.support.process import Server, running
+from svcctl.hooks.testing.server import Server, absent, running
+from tests.live.conftest import Require
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl

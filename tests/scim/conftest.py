@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from svcctl.hooks.testing.proxy import Proxy, proxied
+from svcctl.hooks.testing.server import Server
 from tests.scim.remote import Remote
 from tests.scim.server import TOKEN, fresh_base, scim2_server
-from tests.support.process import Server
-from tests.support.proxy import Proxy, proxied
 
 
 @dataclass(frozen=True)

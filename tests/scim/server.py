@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from tests.support.process import Server, running
+from svcctl.hooks.testing.server import Server, running
 
 TOKEN = "a-bearer-token-for-tests"
 _numbers = itertools.count(1)

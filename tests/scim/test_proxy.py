@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from svcctl.errors import HookError
-from svcctl.runs.tripwire import allowed, tripwire
+from svcctl.hooks.testing.proxy import Proxy, proxied
+from svcctl.tripwire import allowed, tripwire
 from tests.support import limits
 from tests.support.limits import FixedWindow, RateLimited, TokenBucket
-from tests.support.proxy import Proxy, proxied
 
 
 class Echo(BaseHTTPRequestHandler):

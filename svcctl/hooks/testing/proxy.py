@@ -9,12 +9,18 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from svcctl.runs.tripwire import allowed
-from tests.support.limits import RateLimited
+from svcctl.tripwire import allowed
 
 LARGEST_HEAD = 65536
+
+
+class Limit(Protocol):
+    """A rate limit that stands before the server."""
+
+    def refusal(self) -> bytes | None:
+        """The whole answer to a request that came too early; None if it may pass."""
 
 
 @dataclass
@@ -77,7 +83,7 @@ class Proxy:
 
     upstream: int
     delay: float = 0
-    limit: RateLimited | None = None
+    limit: Limit | None = None
     log: list[Exchange] = field(default_factory=list)
     port: int = 0
     _faults: list[_Fault] = field(default_factory=list)
@@ -134,7 +140,7 @@ class Proxy:
         self._faults.append(_Fault(method, path, nth, strike))
 
     def answer(self, raw: bytes, method: str = ".*", path: str = "", nth: int = 1) -> None:
-        """This instead of what the server would say; the connection ends with it."""
+        """Say so instead of the server, which is not asked; the connection ends with it."""
         # Announced, or the next request may be sent into the connection while it ends.
         announced = re.sub(rb"^HTTP/1.*\r\n", rb"\g<0>Connection: close\r\n", raw)
 

@@ -1,4 +1,4 @@
-"""Servers in the foreground, each in a folder and on a port of its own, gone afterwards."""
+"""Real servers for tests: in the foreground, each in a folder and on a port of its own."""
 
 import os
 import shutil
@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 5.0
@@ -45,7 +48,21 @@ class NotStarted(Exception):
     """The server ended, or did not get ready in time; with what it wrote."""
 
 
+def absent(reason: str) -> NoReturn:
+    """What a test needs is not on this machine: skip it, or with SVCCTL_LIVE=required fail."""
+    if os.environ.get("SVCCTL_LIVE") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def program(binary: str, package: str) -> str:
+    """The path of an installed program; else the test is skipped, naming the Debian package."""
+    path = shutil.which(binary) or shutil.which(binary, path="/usr/sbin:/sbin")
+    return path or absent(f"{binary} is missing: apt-get install {package}")
+
+
 def listens(port: int) -> bool:
+    """Whether anything accepts connections there. Prefer to ask whether it does its work."""
     socket.create_connection(("127.0.0.1", port), 1).close()
     return True
 
@@ -58,7 +75,11 @@ def running(
     patience: float = READY_SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Start it on a free loopback port, wait until it is ready, end it. Raises NotStarted."""
+    """Start it on a free loopback port, wait until it is ready, end it and all that it started.
+
+    patience: seconds until it must be ready. environment: variables besides those of the test.
+    The server must stay in the foreground. Raises NotStarted, with what it wrote.
+    """
     for attempt in range(ATTEMPTS):
         server = _start(configure, {**os.environ, **(environment or {})})
         try:
