@@ -16,7 +16,7 @@ from svcctl.clock import now as clock_now
 from svcctl.clock import parse_stamp
 from svcctl.config.service import HookConfig, Removal
 from svcctl.errors import HookError
-from svcctl.hooks.manager import Manager, capabilities
+from svcctl.hooks.manager import Manager, capabilities, without
 from svcctl.model import Account, Operation, ServiceRow, User, Verb
 from svcctl.names import NameFormat, NameRule
 
@@ -82,13 +82,13 @@ class ServiceHook:
 
     config_class: ClassVar[type[HookConfig]] = HookConfig
     """The settings of `[services.<name>]`; a subclass's own fields go to the manager."""
-    manager_class: ClassVar[type[Manager]] = Manager
+    manager_class: type[Manager] = Manager
     """What speaks to the remote. A hook never holds one: the engine builds it to apply."""
     name_format: ClassVar[str | None] = None
     """The nickname format of this kind of service; None: `default_name_format`."""
-    username_rule: ClassVar[NameRule] = NameRule()
-    nickname_rule: ClassVar[NameRule] = NameRule(min_length=0)
-    group_rule: ClassVar[NameRule] = NameRule()
+    username_rule: NameRule = NameRule()
+    nickname_rule: NameRule = NameRule(min_length=0)
+    group_rule: NameRule = NameRule()
     service_ctrl_template: ClassVar[str] = ROW_TEMPLATE
     """An HTML table row (string.Template): $title, $username, $url, $status, $actions."""
     commands: ClassVar[str | None] = None
@@ -109,6 +109,7 @@ class ServiceHook:
         """The nickname formats by state, and the one for all other states."""
         self._unfinished: list[list[str]] = []
         self._accounts: dict[int, Account] = {}
+        self.manager_class = without(self.manager_class, self.cannot())
         self._capabilities = capabilities(self.manager_class)
         self._formats: dict[str, NameFormat] = {}
 
@@ -123,7 +124,7 @@ class ServiceHook:
         return self._accounts.get(user.id) or Account(service=self.name, user_id=user.id)
 
     def can(self, capability: str) -> bool:
-        """Whether the manager defines this verb or read."""
+        """Whether the service can do this verb or read: its manager defines it."""
         return capability in self._capabilities
 
     def operation(
@@ -133,6 +134,10 @@ class ServiceHook:
         return Operation(verb=verb, user_id=user.id, reason=reason, args=args, notify=notify)
 
     # Policy: pure, overridable
+
+    def cannot(self) -> Iterable[str]:
+        """Methods of the manager that cannot be used with this service's settings."""
+        return ()
 
     @property
     def title(self) -> str:

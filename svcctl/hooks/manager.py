@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from svcctl.model import NOTHING, Verb
 
@@ -73,11 +73,11 @@ class Manager:
     Every verb except create must be safe to repeat.
     """
 
-    concurrency: ClassVar[int] = 1
+    concurrency: int = 1
     """How many threads may call one instance at once; more than 1 is a promise of thread-safety."""
-    rate: ClassVar[RateLimit | None] = None
+    rate: RateLimit | None = None
     """The service's documented limit for one credential; None when it has none."""
-    stores_external_id: ClassVar[bool] = False
+    stores_external_id: bool = False
     """True when `external_id` is kept by the service and `find_account` finds by it."""
 
     def check(self) -> None:
@@ -145,3 +145,10 @@ def capabilities(manager: type[Manager]) -> frozenset[str]:
     return frozenset(
         name for name in READS | VERBS if getattr(manager, name) is not getattr(Manager, name)
     )
+
+
+def without(manager: type[Manager], names: Iterable[str]) -> type[Manager]:
+    """The same kind of manager, which does not define these methods of the contract."""
+    lost = {name: getattr(Manager, name) for name in names}
+    known_as = {"__module__": manager.__module__, "__doc__": manager.__doc__}
+    return type(manager.__name__, (manager,), known_as | lost) if lost else manager

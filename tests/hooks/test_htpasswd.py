@@ -31,7 +31,7 @@ from svcctl.hooks.htpasswd import (
 )
 from svcctl.hooks.htpasswd.files import File
 from svcctl.hooks.htpasswd.lines import checked, raw_of, text_of
-from svcctl.hooks.manager import GroupChange, NewAccount, RemoteAccount
+from svcctl.hooks.manager import GroupChange, NewAccount, RemoteAccount, capabilities
 from svcctl.model import Account, AccountStatus, User, Verb
 
 APR1 = b"$apr1$abcdefgh$BXSOTNcz4mLGZ8aRkgOJU1"
@@ -397,6 +397,7 @@ def test_without_a_group_file_groups_are_neither_offered_nor_read(passwords: Pat
     alone = hook(password_file=passwords)
     assert not alone.can(Verb.CHANGE_GROUPS)
     assert not alone.can("list_groups")
+    assert not {Verb.CHANGE_GROUPS, "list_groups"} & capabilities(alone.manager_class)
     assert hook(password_file=passwords, group_file="g").can(Verb.CHANGE_GROUPS)
 
 
@@ -670,7 +671,7 @@ CREATE = """
 import sys
 from pathlib import Path
 from svcctl.hooks.htpasswd import HtpasswdManager
-from svcctl.hooks.manager import NewAccount
+from svcctl.hooks.manager import capabilities, NewAccount
 manager = HtpasswdManager(Path(sys.argv[1]), Path(sys.argv[2]), 4)
 for n in range(25):
     name = f"{sys.argv[3]}-{n}"

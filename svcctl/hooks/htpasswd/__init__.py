@@ -7,7 +7,7 @@ https://httpd.apache.org/docs/2.4/mod/mod_authz_groupfile.html#authgroupfile (Ap
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -211,9 +211,8 @@ class HtpasswdHook(ServiceHook):
     username_rule = NameRule(replace={" ": "_"}, characters=r"\w.@+-", max_bytes=255)
     group_rule = username_rule
 
-    def can(self, capability: str) -> bool:
-        groups = capability in (Verb.CHANGE_GROUPS, "list_groups")
-        return super().can(capability) and not (groups and self.config.group_file is None)
+    def cannot(self) -> Iterable[str]:
+        return () if self.config.group_file else (Verb.CHANGE_GROUPS, "list_groups")
 
 
 def _hash(password: str, cost: int) -> bytes:

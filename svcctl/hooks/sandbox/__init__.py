@@ -87,7 +87,7 @@ class SandboxManager(Manager):
         self._logged = METHODS if log_reads else VERBS
         self._reads = Counter[str]()
         if not external_ids:
-            self.stores_external_id = False  # type: ignore[misc]  # this service, not the class
+            self.stores_external_id = False
 
     def close(self) -> None:
         self._file.close()

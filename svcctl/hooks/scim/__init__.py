@@ -1,5 +1,7 @@
 """SCIM 2.0 (RFC 7643, 7644): accounts and groups of any service that speaks it."""
 
+from collections.abc import Iterable
+
 from pydantic import Field, field_validator
 
 from svcctl.config.http import Remote
@@ -57,6 +59,5 @@ class ScimHook(ServiceHook):
     nickname_rule = NameRule(min_length=0, max_length=255)
     group_rule = NameRule(max_length=255)
 
-    def can(self, capability: str) -> bool:
-        passwords = capability == Verb.SET_PASSWORD
-        return super().can(capability) and (self.config.passwords or not passwords)
+    def cannot(self) -> Iterable[str]:
+        return () if self.config.passwords else (Verb.SET_PASSWORD,)

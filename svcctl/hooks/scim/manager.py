@@ -62,7 +62,7 @@ class ScimManager(Manager):
         self._nickname = nickname_path
         self._passwords = passwords
         # A promise about this server, not about all of them.
-        self.stores_external_id = external_ids  # type: ignore[misc]
+        self.stores_external_id = external_ids
         self._create_groups = create_groups
         self._group_ids: dict[str, str] | None = None
         self._ways: dict[str, int] = {}
