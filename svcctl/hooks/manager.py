@@ -52,6 +52,9 @@ class RemoteAccount:
     """An account as the service shows it.
 
     `groups` None and `nickname` None mean: this read does not say, never: there are none.
+    attributes: what the service shows of the person besides, by the name that the user attribute
+    has here (`email`): a text, or a tuple of them where there are several. They serve to recognise
+    whose account it is, never a decision about access. What is missing, this read does not say.
     """
 
     uid: str
@@ -61,6 +64,7 @@ class RemoteAccount:
     groups: frozenset[str] | None = None
     nickname: str | None = None
     data: Mapping[str, Any] = NOTHING
+    attributes: Mapping[str, Any] = NOTHING
 
 
 class Manager:

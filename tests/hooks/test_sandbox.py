@@ -95,6 +95,7 @@ def test_an_account_lives_and_every_verb_is_logged_once(sandbox: Build) -> None:
         groups=frozenset({"a", "c"}),
         nickname="[X] Ada",
         data=created.data,
+        attributes={"email": "ada@example.org"},
     )
     assert service.get_account("sb-000001") == expected
     assert list(service.list_accounts()) == [expected]

@@ -61,7 +61,7 @@ class Remote:
     def groups_of(self, name: str) -> set[str]:
         return {group for group, members in self.groups().items() if name in members}
 
-    def create_user(self, name: str, **more: Any) -> str:
+    def create_user(self, name: str, /, **more: Any) -> str:
         """Somebody whom svcctl does not know; the id."""
         full = {
             "schemas": [USER],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from svcctl.hooks.scim.manager import PATHS, ScimManager
 from svcctl.http import client as http
 
 if TYPE_CHECKING:
@@ -63,6 +64,30 @@ def test_what_the_service_then_has(club: "Site", svcctl: "Svcctl", idp: "Idp") -
     assert users == {**dict.fromkeys(PEOPLE, True), "ada": False}
     assert groups == {"commanders": {"ada"}}
     assert svcctl("update-all-groups").exit_code == 0
+
+
+def test_what_a_service_shows_of_a_person_goes_by_the_names_that_attributes_have_here(
+    idp: "Idp",
+) -> None:
+    emails = [{"value": "a@example.org"}, {"value": "ada@example.org", "primary": True}]
+    idp.remote.create_user("ada", emails=emails, title="Countess")
+    idp.remote.create_user("bob", emails=[], name={"givenName": "Bob"}, displayName="Bob B")
+    shown = {
+        one.name: one.attributes
+        for one in ScimManager(
+            idp.base, token=idp.token, paths={**PATHS, "rank": "title"}
+        ).list_accounts()
+    }
+    assert shown == {
+        "ada": {
+            "email": ("ada@example.org", "a@example.org"),
+            "character_name": "Ada",
+            "given_name": "The",
+            "family_name": "Ada",
+            "rank": "Countess",
+        },
+        "bob": {"given_name": "Bob"},
+    }
 
 
 def page(total: int, *ids: str) -> bytes:

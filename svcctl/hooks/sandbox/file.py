@@ -13,6 +13,7 @@ from pathlib import Path
 from svcctl.clock import stamp
 from svcctl.errors import Denied, Invalid, ManagerError, NotFound, Transient
 from svcctl.hooks.manager import RemoteAccount
+from svcctl.model import NOTHING
 
 _APPLICATION_ID = 0x73766373
 _SCHEMA = f"""
@@ -152,6 +153,7 @@ def accounts_after(
                 groups=frozenset(groups.get(row[0], ())),
                 nickname=row[5],
                 data=each,
+                attributes=each.get("attributes", NOTHING),
             ),
         )
         for row, each in zip(page, data, strict=True)

@@ -119,6 +119,11 @@ class ScimManager(Manager):
             external_id=external_id if isinstance(external_id, str) and external_id else None,
             groups=groups,
             nickname=_text(_at(user, self._nickname)),
+            attributes={
+                attribute: shown
+                for attribute, path in self._paths.items()
+                if (shown := _shown(_at(user, path)))
+            },
         )
 
     def _member(self) -> tuple[Resource | None, str]:
@@ -454,6 +459,21 @@ def _put(resource: Resource, path: str, value: Any) -> None:
         resource[name] = [{"value": value}]
     else:
         resource[name] = value
+
+
+def _shown(value: Any) -> str | tuple[str, ...] | None:
+    """A text; of a multi-valued attribute all of them, the primary one first (RFC 7643, 2.4)."""
+    if isinstance(value, str):
+        return value or None
+    if not isinstance(value, list):
+        return None
+    ranked = sorted(filter(_is_object, value), key=lambda one: one.get("primary") is not True)
+    texts = [one.get("value") for one in ranked]
+    return tuple(text for text in texts if isinstance(text, str) and text)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _text(value: Any) -> str | None:
