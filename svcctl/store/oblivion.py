@@ -5,12 +5,22 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
 from svcctl.clock import stamp
 from svcctl.errors import UsageError
 from svcctl.model import OPEN, AccountStatus, to_json
-from svcctl.store.tables import accounts, memberships, notifications, operations, runs, users
+from svcctl.store.tables import (
+    accounts,
+    associations,
+    codes,
+    memberships,
+    notifications,
+    operations,
+    partials,
+    runs,
+    users,
+)
 
 _NAMES = frozenset({"name", "nickname", "uid"})
 
@@ -54,10 +64,25 @@ def forget_user(connection: Connection, row: Row[Any]) -> str:
             )
         )
     )
+    _forget_logins(connection, row)
     _scrub_operations(connection, row, pseudonym)
     _scrub_runs(connection, row.username, pseudonym)
     _scrub_notices(connection, row, pseudonym)
     return pseudonym
+
+
+def _forget_logins(connection: Connection, row: Row[Any]) -> None:
+    """What ties the user to providers, and what waits for the user's word."""
+    connection.execute(delete(associations).where(associations.c.user_id == row.id))
+    waiting = select(partials.c.id).where(partials.c.user_id == row.id)
+    email = json.loads(row.attributes).get("email")
+    address = email.lower() if isinstance(email, str) else None
+    connection.execute(
+        delete(codes).where(
+            or_(codes.c.partial_id.in_(waiting), func.lower(codes.c.email) == address)
+        )
+    )
+    connection.execute(delete(partials).where(partials.c.user_id == row.id))
 
 
 def _refuse_while_in_use(connection: Connection, row: Row[Any]) -> None:
@@ -140,7 +165,7 @@ def _scrub_runs(connection: Connection, username: str, pseudonym: str) -> None:
 
 def _scrub_notices(connection: Connection, row: Row[Any], pseudonym: str) -> None:
     """What operators were told names people, and addresses that did not work."""
-    texts = ("title", "message", "command", "trouble", "error")
+    texts = ("title", "message", "command", "trouble", "error", "address")
     columns = [notifications.c[name] for name in texts]
     email = json.loads(row.attributes).get("email")
     for word in filter(None, (email if isinstance(email, str) else None, row.username)):

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, text, update
 
 from svcctl.clock import stamp
 from svcctl.directory.person import name_problem
@@ -198,14 +198,40 @@ def details(connection: Connection, row: Row[Any]) -> dict[str, Any]:
     }
 
 
+def reserve_id(connection: Connection) -> int:
+    """An id that no user has or will be given: for a user who is about to be added.
+
+    SQLite keeps the last one in sqlite_sequence, which may be written
+    (https://www.sqlite.org/autoinc.html).
+    """
+    if connection.dialect.name != "sqlite":
+        return int(connection.scalar(text("SELECT nextval(pg_get_serial_sequence('users', 'id'))")))
+    counted = connection.execute(
+        text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'users' RETURNING seq")
+    ).scalar()
+    if counted is not None:
+        return int(counted)
+    connection.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES ('users', 1)"))
+    return 1
+
+
+def next_id(connection: Connection) -> int:
+    """The id that the next user will probably get: for a dry run, which reserves nothing."""
+    return int(connection.scalar(select(func.max(users.c.id))) or 0) + 1
+
+
 def add_user(
     connection: Connection,
     username: str,
     *,
     attributes: Mapping[str, Any],
     superuser: bool = False,
+    id_: int | None = None,
 ) -> int:
-    """A user of the operator's own; its id. Raises UsageError for a name that is taken or none."""
+    """A user of the operator's own; its id. Raises UsageError for a name that is taken or none.
+
+    id_: what `reserve_id` gave.
+    """
     if problem := name_problem(username):
         raise UsageError(f"the username {problem}", hint="use letters, digits and the like")
     taken = connection.execute(select(users).where(users.c.username == username)).first()
@@ -219,6 +245,7 @@ def add_user(
     moment = stamp()
     connection.execute(
         insert(users).values(
+            **({} if id_ is None else {"id": id_}),
             username=username,
             enabled=True,
             active=True,
@@ -228,7 +255,7 @@ def add_user(
             updated_at=moment,
         )
     )
-    return ids_of(connection, [username])[0]
+    return ids_of(connection, [username])[0] if id_ is None else id_
 
 
 def restore_user(connection: Connection, row: Row[Any]) -> None:

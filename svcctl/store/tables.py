@@ -234,6 +234,7 @@ class NotificationRow(Row, table=True):
     """Something to tell a user, or the operators (no `user_id`); kept until it is sent or refused.
 
     `trouble` is what a notice to the operators tells of, as a JSON list, for the next one.
+    `address` is where it goes when that is neither; `sealed`, encrypted, takes the message's place.
     """
 
     __tablename__ = "notifications"
@@ -269,6 +270,76 @@ class NotificationRow(Row, table=True):
     attempts: int = Field(default=0, nullable=False)
     next_attempt_at: str | None = _text(nullable=True)
     error: str | None = _text(nullable=True)
+    address: str | None = _text(nullable=True)
+    sealed: str | None = _text(nullable=True)
+
+
+class AssociationRow(Row, table=True):
+    """A provider's uid that belongs to a user; `extra_data` is encrypted JSON: it holds tokens."""
+
+    __tablename__ = "associations"
+    __table_args__ = (
+        Index("associations_uid", "provider", "uid", unique=True),
+        Index("associations_user", "user_id", "provider"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    user_id: int = _reference("users.id")
+    provider: str = _text()
+    uid: str = _text()
+    id_key: str = _text(default="")
+    extra_data: str = _text()
+    created_at: str = _text()
+    updated_at: str = _text()
+
+
+class PartialRow(Row, table=True):
+    """A pipeline run that paused. `data` is its encrypted context, `needs` a JSON list of names.
+
+    `fingerprint` is the list of steps that the run began with, as JSON.
+    """
+
+    __tablename__ = "partials"
+    __table_args__ = (
+        Index("partials_token", "token_hash", unique=True),
+        Index("partials_user", "user_id"),
+        Index("partials_expiry", "expires_at"),
+    )
+
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    token_hash: str = _text()
+    pipeline: str = _text()
+    kind: str = _text()
+    backend: str = _text()
+    step: str = _text()
+    fingerprint: str = _json("[]")
+    user_id: int | None = _reference("users.id", nullable=True)
+    why: str = _text(default="")
+    needs: str = _json("[]")
+    external: bool = Field(default=False, nullable=False)
+    data: str = _text()
+    attempts: int = Field(default=0, nullable=False)
+    actor: str = _text()
+    created_at: str = _text()
+    expires_at: str = _text()
+
+
+class CodeRow(Row, table=True):
+    """A code that was mailed to prove an address; only its hash is kept. Used once."""
+
+    __tablename__ = "codes"
+    __table_args__ = (
+        Index("codes_code", "code_hash", unique=True),
+        Index("codes_expiry", "expires_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    code_hash: str = _text()
+    email: str = _text()
+    partial_id: str | None = _text(nullable=True)
+    verified_at: str | None = _text(nullable=True)
+    created_at: str = _text()
+    expires_at: str = _text()
 
 
 class PausedRow(Row, table=True):
@@ -296,4 +367,7 @@ runs = _table(RunRow)
 operations = _table(OperationRow)
 notifications = _table(NotificationRow)
 paused_services = _table(PausedRow)
+associations = _table(AssociationRow)
+partials = _table(PartialRow)
+codes = _table(CodeRow)
 metadata = Row.metadata

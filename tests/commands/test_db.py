@@ -12,7 +12,10 @@ from svcctl.store.database import SCHEMA
 if TYPE_CHECKING:
     from tests.conftest import Svcctl
 
-FIRST = {"revision": "0001", "title": "the first schema"}
+MIGRATIONS = [
+    {"revision": "0001", "title": "the first schema"},
+    {"revision": "0002", "title": "pipelines: associations, partials, codes, sealed messages"},
+]
 
 
 @pytest.fixture
@@ -32,12 +35,19 @@ def files(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
+def told(folder: Path, what: str) -> str:
+    return "".join(
+        f"{folder}/svcctl.db: {what} {migration['revision']} {migration['title']}\n"
+        for migration in MIGRATIONS
+    )
+
+
 def test_upgrade_makes_the_database_and_then_has_nothing_to_do(
     svcctl: "Svcctl", folder: Path
 ) -> None:
     made = svcctl("db", "upgrade")
     assert (made.exit_code, made.stderr) == (0, "")
-    assert made.stdout == f"{folder}/svcctl.db: applied 0001 the first schema\n"
+    assert made.stdout == told(folder, "applied")
     assert svcctl("db", "upgrade").stdout == f"{folder}/svcctl.db: up to date\n"
     assert files(folder) == ["svcctl.db", "svcctl.toml"]
     assert svcctl("db", "check") == type(made)(0, "", "")
@@ -48,7 +58,7 @@ def test_a_dry_run_of_an_upgrade_shows_the_migrations_and_writes_nothing(
 ) -> None:
     shown = svcctl("db", "upgrade", "--dry-run")
     assert shown.exit_code == ExitCode.OK
-    assert shown.stdout == f"{folder}/svcctl.db: would apply 0001 the first schema\n"
+    assert shown.stdout == told(folder, "would apply")
     assert files(folder) == ["svcctl.toml"]
 
 
@@ -58,8 +68,9 @@ def test_upgrade_answers_in_json(svcctl: "Svcctl", folder: Path) -> None:
         assert document.pop("schema") == "svcctl.migrations/1"
         return document
 
-    assert rows("--dry-run") == {"rows": [{**FIRST, "applied": False, "backup": None}]}
-    assert rows() == {"rows": [{**FIRST, "applied": True, "backup": None}]}
+    for arguments, applied in (("--dry-run",), False), ((), True):
+        expected = [{**migration, "applied": applied, "backup": None} for migration in MIGRATIONS]
+        assert rows(*arguments) == {"rows": expected}
     assert rows() == {"rows": []}
 
 

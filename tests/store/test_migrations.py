@@ -21,6 +21,8 @@ from svcctl.store.integrity import Finding, check
 from svcctl.store.migrate import SCRIPTS, Migration, Upgraded, pending, upgrade
 from svcctl.store.tables import metadata
 
+NEXT = f"{int(SCHEMA) + 1:04}"
+
 Reopen = Callable[..., Database]
 Scripts = Callable[[str], Path]
 
@@ -92,11 +94,11 @@ def scripts(tmp_path: Path) -> Scripts:
     def build(body: str) -> Path:
         folder = tmp_path / "migrations"
         shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "0002_next.py").write_text(
+        (folder / "versions" / f"{NEXT}_next.py").write_text(
             '"""the next schema"""\n'
             "import sqlalchemy as sa\n"
             "from alembic import op\n"
-            'revision, down_revision = "0002", "0001"\n'
+            f'revision, down_revision = "{NEXT}", "{SCHEMA}"\n'
             f"def upgrade():{body}"
         )
         return folder
@@ -110,7 +112,8 @@ def description(database: Database) -> set[tuple[Any, ...]]:
         found = rows(
             database, "SELECT name, sql FROM sqlite_master WHERE name != 'alembic_version'"
         )
-        return {(name, *(sql or "").replace(",", " ").split()) for name, sql in found}
+        # A column that a migration added stands behind the constraints.
+        return {(name, *sorted((sql or "").replace(",", " ").split())) for name, sql in found}
     return {
         *rows(
             database,
@@ -172,7 +175,9 @@ def test_an_upgrade_makes_a_database_and_a_second_one_nothing(blank: Database) -
 
 
 def test_what_is_pending_is_told_without_a_trace(blank: Database) -> None:
-    assert pending(blank) == (Migration("0001", "the first schema"),)
+    steps = pending(blank)
+    assert steps[0] == Migration("0001", "the first schema")
+    assert steps[-1].revision == SCHEMA
     if blank.path:
         assert not blank.path.parent.exists()
     else:
@@ -185,7 +190,7 @@ def test_an_upgrade_keeps_every_row_and_backs_up_first(
     people(database)
     before = counts(database)
     result = upgrade(database, scripts=scripts(REBUILD))
-    assert (result.before, result.after) == ("0001", "0002")
+    assert (result.before, result.after) == (SCHEMA, NEXT)
     assert counts(database) == before
     assert rows(database, "SELECT username, mail FROM users ORDER BY id") == [
         ("ada", ""),
@@ -198,11 +203,11 @@ def test_an_upgrade_keeps_every_row_and_backs_up_first(
         assert result.backup is None
         return
     assert result.backup
-    assert result.backup.name.startswith("svcctl.db.0001.2")
+    assert result.backup.name.startswith(f"svcctl.db.{SCHEMA}.2")
     assert result.backup.suffix == ".bak"
     assert mode(result.backup) == "0o600"
     copy = Database(f"sqlite:///{result.backup}", read_only=True)
-    assert copy.schema() == "0001"
+    assert copy.schema() == SCHEMA
     assert counts(copy) == before
     copy.close()
 
@@ -228,7 +233,7 @@ def test_a_migration_that_fails_changes_nothing(database: Database, scripts: Scr
     with pytest.raises(StoreError, match="nothing") as caught:
         upgrade(database, scripts=scripts(FAIL))
     assert caught.value.exit_code == ExitCode.DATABASE
-    assert database.schema() == "0001"
+    assert database.schema() == SCHEMA
     assert (counts(database), description(database)) == (before, described)
 
 
@@ -278,7 +283,7 @@ def test_upgrades_at_the_same_time_do_it_once(blank: Database) -> None:
         for _ in range(3)
     ]
     said = [process.communicate() for process in processes]
-    assert sorted(said) == [("0001\n", "")] * 2 + [("None\n", "")]
+    assert sorted(said) == [(f"{SCHEMA}\n", "")] * 2 + [("None\n", "")]
     assert check(blank) == []
 
 
@@ -497,7 +502,7 @@ def test_an_old_schema_is_found(database: Database) -> None:
     run(database, "UPDATE alembic_version SET version_num = '0000'")
     (finding,) = check(database)
     assert finding.check == "schema"
-    assert finding.problem.endswith("is older than this svcctl (0001); run: svcctl db upgrade")
+    assert finding.problem.endswith(f"is older than this svcctl ({SCHEMA}); run: svcctl db upgrade")
 
 
 def test_a_check_changes_nothing(sqlite: Database, reopen: Reopen) -> None:

@@ -1,0 +1,82 @@
+"""Associations as rows: which provider's uid belongs to which user."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from svcctl.clock import stamp
+from svcctl.store.tables import associations
+from svcctl.store.texts import fits
+
+
+def find(connection: Connection, provider: str, uid: str) -> Row[Any] | None:
+    """The association of exactly this uid, case included; None if nobody has it."""
+    if not fits(provider) or not fits(uid):
+        return None
+    return connection.execute(
+        select(associations).where(associations.c.provider == provider, associations.c.uid == uid)
+    ).first()
+
+
+def of_user(
+    connection: Connection, user_id: int, provider: str | None = None, id_: int | None = None
+) -> list[Row[Any]]:
+    """The user's associations, oldest first; each condition narrows."""
+    statement = select(associations).where(associations.c.user_id == user_id)
+    if provider is not None:
+        statement = statement.where(associations.c.provider == provider)
+    if id_ is not None:
+        statement = statement.where(associations.c.id == id_)
+    return list(connection.execute(statement.order_by(associations.c.id)))
+
+
+def of_provider(connection: Connection, provider: str, id_key: str) -> Iterator[Row[Any]]:
+    """All associations with a provider under one identifier, streamed."""
+    statement = select(associations).where(
+        associations.c.provider == provider, associations.c.id_key == id_key
+    )
+    with connection.execute(statement.execution_options(yield_per=500)) as result:
+        yield from result
+
+
+def listing(connection: Connection, user_id: int) -> list[dict[str, Any]]:
+    """The user's associations for people: nothing of `extra_data`."""
+    return [
+        {"id": row.id, "provider": row.provider, "uid": row.uid, "since": row.created_at}
+        for row in of_user(connection, user_id)
+    ]
+
+
+def add(
+    connection: Connection, *, user_id: int, provider: str, uid: str, id_key: str, extra_data: str
+) -> int:
+    """A new association; its id. Two of one uid are an IntegrityError."""
+    moment = stamp()
+    result = connection.execute(
+        insert(associations).values(
+            user_id=user_id,
+            provider=provider,
+            uid=uid,
+            id_key=id_key,
+            extra_data=extra_data,
+            created_at=moment,
+            updated_at=moment,
+        )
+    )
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def change(connection: Connection, id_: int, **values: Any) -> bool:
+    """Write what changed; False when the association is gone."""
+    result = connection.execute(
+        update(associations).where(associations.c.id == id_).values(**values, updated_at=stamp())
+    )
+    return result.rowcount == 1
+
+
+def remove(connection: Connection, id_: int) -> bool:
+    """Remove it; False when it was gone already."""
+    result = connection.execute(delete(associations).where(associations.c.id == id_))
+    return result.rowcount == 1
