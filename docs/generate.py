@@ -352,6 +352,7 @@ _FLAT = {
     "http": "locks",
     "names": "model",
     "notify": "locks",
+    "vault": "locks",
     "tripwire": "locks",
     "clock": "model",
     "disk": "model",

@@ -120,9 +120,12 @@ def _secret_warnings(settings: Settings, hooks: Hooks) -> Iterator[str]:
 
 
 def _secrets(settings: Settings, hooks: Hooks) -> Iterator[tuple[str, Any]]:
+    from svcctl import vault
     from svcctl.config.values import secrets_in
 
     yield from secrets_in(settings, "")
+    if (default := vault.default_file(settings)) and default.exists():
+        yield vault.SETTING, vault.place(settings)
     for name, hook in hooks.loaded.items():
         yield from secrets_in(hook.config, f"services.{name}")
 

@@ -108,7 +108,11 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Copy the database to one file while others use it, and check the copy."""
+    """Copy the database to one file while others use it, and check the copy.
+
+    The key that decrypts what is private in it (vault_key, or the file svcctl.key) is not copied:
+    keep it elsewhere.
+    """
     from svcctl.store.backup import backup as copy
 
     with _database(ctx, read_only=True) as database:

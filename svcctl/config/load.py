@@ -91,8 +91,8 @@ def read(tables: Mapping[str, Any], path: Path) -> Settings:
         raise ConfigError(f"{path}: {count} in the configuration", problems=lines)
     settings = settings.model_copy(
         update={
-            "directory": anchored(settings.directory, absolute.parent, "directory"),
-            "notify": anchored(settings.notify, absolute.parent, "notify"),
+            name: anchored(getattr(settings, name), absolute.parent, name)
+            for name in ("vault_key", "directory", "notify")
         }
     )
     settings._path = absolute  # noqa: SLF001 - not a setting, so no field

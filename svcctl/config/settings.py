@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from svcctl.config.notify import Notify
 from svcctl.config.problems import Problem, dotted, suggest
+from svcctl.config.secrets import Secret
 from svcctl.config.service import SERVICE_NAME, Frozen, Limits
 from svcctl.config.source import Source
 from svcctl.names import ATTRIBUTES, PLACEHOLDERS, NameFormat
@@ -69,6 +70,12 @@ class Settings(Frozen):
     database: str = Field(
         "svcctl.db",
         description="a path, starting at this file's folder, or a PostgreSQL URL without password",
+    )
+    vault_key: Secret | None = Field(
+        None,
+        description="the key that encrypts what is private in the database, or several, one a "
+        "line: the first encrypts, all decrypt; default: the file svcctl.key beside the SQLite "
+        "database, else beside this file, made when it is first needed",
     )
     default_name_format: str = Field(
         "{character_name}", description="the nickname where neither service nor hook has a format"
