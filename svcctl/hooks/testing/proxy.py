@@ -200,6 +200,12 @@ class Proxy:
     async def _cut(self, *, resets: bool) -> None:
         self._resets = resets
         if not resets and self._server is not None:
+            # asyncio leaks a connection that it accepted just before its server was closed: let it
+            # take no more, and finish with those that it has.
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             self._server.close()
             self._server = None
         for client in self._clients:
