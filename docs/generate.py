@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from svcctl.cli import app, main
-from svcctl.config import notify, settings, source
+from svcctl.config import http, notify, settings, source
 from svcctl.config import service as services
 from svcctl.config.secrets import Secret
 from svcctl.hooks.registry import available, hook_class
@@ -92,6 +92,7 @@ def configuration_page() -> str:
         ('[directory.sources.NAME], type = "csv"', "", source.CsvSource),
         ('[directory.sources.NAME], type = "json"', "", source.JsonSource),
         ('[directory.sources.NAME], type = "sql"', "", source.SqlSource),
+        ('[directory.sources.NAME], type = "scim"', "", source.ScimSource),
         ("[states.NAME]", "", settings.StateRule),
         ("[notify]", "", notify.Notify),
         ("[notify.mail]", "", notify.Mail),
@@ -104,6 +105,9 @@ def configuration_page() -> str:
             services.Removal,
         ),
         ("[services.NAME.limits]", "", services.Limits),
+        ("http, of a service or a source that is reached over HTTP", "", http.Http),
+        ("basic, of the same", "", http.Basic),
+        ("oauth, of the same", "", http.OAuth),
     ]
     parts = [CONFIGURATION_HEAD]
     for heading, note, model in tables:

@@ -230,7 +230,7 @@ def test_the_how_tos_configurations_are_right(clean: Path) -> None:
                 secrets += 1
         elif "services" not in config:
             (clean / "svcctl.toml").write_text(config, encoding="utf-8")
-            assert load(clean / "svcctl.toml").database != Settings().database
+            assert load(clean / "svcctl.toml").model_dump() != Settings().model_dump()
     assert secrets == 4
 
 

@@ -79,26 +79,30 @@ class OAuth(Frozen):
     scope: str | None = Field(None, description="what the token is for, if the server wants it")
 
 
+class Basic(Frozen):
+    """A name and a password (RFC 7617)."""
+
+    username: str = Field(min_length=1, description="our name there")
+    password: Secret = Field(description="our password there")
+
+
 class Remote(Frozen):
     """Where a remote is and how svcctl proves who it is; one way of it, or none."""
 
     base_url: HttpUrl = Field(description="where the API starts")
     token: Secret | None = Field(None, description="a bearer token (RFC 6750)")
-    username: str | None = Field(None, min_length=1, description="for Basic authentication")
-    password: Secret | None = Field(None, description="for Basic authentication")
+    basic: Basic | None = Field(None, description="a name and a password (RFC 7617)")
     oauth: OAuth | None = Field(None, description="fetch the bearer token from a token endpoint")
     http: Http = Field(Http(), description="time-outs, TLS, proxy")
 
     @model_validator(mode="after")
     def _one_proof_kept_private(self) -> Self:
-        basic = (self.username, self.password)
-        if (self.username is None) != (self.password is None):
-            raise ValueError("username and password go together")
-        if sum(proof is not None for proof in (self.token, basic[0], self.oauth)) > 1:
-            raise ValueError("give one of: token, username and password, oauth")
-        urls = [self.base_url] if self.token or self.password else []
+        proofs = [proof for proof in (self.token, self.basic, self.oauth) if proof is not None]
+        if len(proofs) > 1:
+            raise ValueError("give one of: token, basic, oauth")
+        urls = [self.base_url] if proofs else []
         if self.oauth is not None:
-            urls = [self.base_url, self.oauth.token_url]
+            urls.append(self.oauth.token_url)
         for url in urls:
             if plain_text(url) and not self.http.plain:
                 raise ValueError(

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, field_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, field_validator
 from pydantic_core import CoreSchema, core_schema
 
+from svcctl.config.http import Remote
 from svcctl.config.problems import Problem
 from svcctl.config.secrets import Secret
 from svcctl.config.service import Duration, Frozen
@@ -190,5 +191,50 @@ class SqlSource(SourceMapping):
             yield Problem("url", f"{self.url.file} does not exist", "`directory pull` needs it")
 
 
-Source = Annotated[CsvSource | JsonSource | SqlSource, Field(discriminator="type")]
+_PATH = re.compile(r"(urn:[\w.:-]+:)?[A-Za-z]\w*(\.[A-Za-z]\w*)?", re.ASCII)
+
+
+def _path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise ValueError(
+            "must be a SCIM attribute like title, name.formatted, or with the schema of an "
+            "extension before it, urn:…:User:department"
+        )
+    return text
+
+
+ScimPath = Annotated[str, AfterValidator(_path)]
+"""A SCIM attribute (RFC 7644, 3.10): `title`, `name.formatted`, `urn:…:User:department`."""
+
+
+class ScimSource(Remote, SourceMapping):
+    """The users and groups of an identity provider that speaks SCIM 2.0 (RFC 7643, 7644).
+
+    Of an attribute with several values the primary one counts, else the first.
+    """
+
+    read_ahead = True
+
+    type: Literal["scim"] = Field(description="the kind of source")
+    id: ScimPath = Field("id", description="the person's immutable id")
+    username: ScimPath = Field("userName", description="the person's unique name")
+    groups: ScimPath = Field("displayName", description="what a group is called, in the group")
+    active: ScimPath = Field(
+        "active", description="whether the person is active; who has none stays as before"
+    )
+    attributes: dict[ScimPath, str] = Field(
+        default_factory=lambda: {"emails": "email", "displayName": "character_name"},
+        description="SCIM attribute -> attribute; no others are read",
+    )
+    read_groups: bool = Field(
+        default=True, description="false: the groups are not read, and memberships stay"
+    )
+    page_size: int = Field(100, ge=1, le=10_000, description="users to ask for at once")
+
+    @property
+    def whence(self) -> str:
+        return self.base_url
+
+
+Source = Annotated[CsvSource | JsonSource | SqlSource | ScimSource, Field(discriminator="type")]
 """Where users, groups and attributes come from; `type` tells the kinds apart."""

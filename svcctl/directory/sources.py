@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 from svcctl.config.problems import dotted
-from svcctl.config.source import CsvSource, JsonSource, Source, SqlSource
-from svcctl.directory import csv_source, json_source, sql_source
+from svcctl.config.source import CsvSource, JsonSource, ScimSource, Source, SqlSource
+from svcctl.directory import csv_source, json_source, scim_source, sql_source
 from svcctl.directory.person import Entries, Person
 from svcctl.directory.spool import Spool
 from svcctl.errors import SourceError
@@ -40,6 +40,8 @@ def _kind(source: Source) -> Kind:
             return json_source
         case SqlSource():
             return sql_source
+        case ScimSource():
+            return scim_source
 
 
 @contextmanager

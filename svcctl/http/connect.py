@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from svcctl.config.http import Http, OAuth
+from svcctl.config import http as config
 from svcctl.errors import Denied
 from svcctl.http.auth import Auth, Basic, Bearer, ClientCredentials
 from svcctl.http.client import HttpClient
@@ -14,25 +14,24 @@ def connect(
     base_url: str,
     *,
     token: str | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    oauth: OAuth | None = None,
-    http: Http | None = None,
+    basic: config.Basic | None = None,
+    oauth: config.OAuth | None = None,
+    http: config.Http | None = None,
     headers: Mapping[str, str] | None = None,
     connections: int = 1,
 ) -> HttpClient:
-    """A client for `base_url`; the arguments are the settings of `Remote`, secrets revealed."""
+    """A client for `base_url`; the arguments are the settings of `Remote`, the token revealed."""
     auth = Auth()
     if token is not None:
         auth = Bearer(token)
-    elif username is not None and password is not None:
-        auth = Basic(username, password)
+    elif basic is not None:
+        auth = Basic(basic.username, basic.password.reveal())
     elif oauth is not None:
         auth = ClientCredentials(lambda: _access_token(oauth, http))
     return HttpClient(base_url, auth=auth, http=http, headers=headers, connections=connections)
 
 
-def _access_token(oauth: OAuth, http: Http | None) -> tuple[str, float | None]:
+def _access_token(oauth: config.OAuth, http: config.Http | None) -> tuple[str, float | None]:
     """Ask the token endpoint (RFC 6749, 4.4.2). Raises Denied when it gives none."""
     form = {"grant_type": "client_credentials"}
     if oauth.scope:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from svcctl.hooks.testing.server import Configure, NotStarted, Server, absent, program, running
 from tests.live.environments import NotInstalled, python_for
+from tests.live.scim_servers import STARTS, Idp
 
 
 class Require(Protocol):
@@ -48,3 +49,16 @@ def server() -> Iterator[Callable[[Configure], Server]]:
                 pytest.fail(str(error))
 
         yield start
+
+
+@pytest.fixture(scope="module", params=STARTS)
+def running_idp(request: pytest.FixtureRequest, environment: Any) -> Iterator[Idp]:
+    with STARTS[request.param](environment) as idp:
+        yield idp
+
+
+@pytest.fixture
+def idp(running_idp: Idp) -> Idp:
+    running_idp.proxy.reset()
+    running_idp.remote.clear()
+    return running_idp

@@ -11,7 +11,7 @@ import pytest
 
 from svcctl.http import client as http
 from svcctl.runs import lane
-from tests.live.scim_servers import STARTS, Idp
+from tests.live.scim_servers import Idp
 from tests.support import limits
 from tests.support.limits import FixedWindow, RateLimited, Said, TokenBucket
 
@@ -125,19 +125,6 @@ class Club:
         begun = len(self.idp.proxy.writes)
         yield
         assert not self.idp.proxy.writes[begun:]
-
-
-@pytest.fixture(scope="module", params=STARTS)
-def running_idp(request: pytest.FixtureRequest, environment: Any) -> Iterator[Idp]:
-    with STARTS[request.param](environment) as idp:
-        yield idp
-
-
-@pytest.fixture
-def idp(running_idp: Idp) -> Idp:
-    running_idp.proxy.reset()
-    running_idp.remote.clear()
-    return running_idp
 
 
 @pytest.fixture

@@ -74,6 +74,11 @@ class Remote:
         created: dict[str, Any] = self.ask("POST", "/Users", full | more)
         return str(created["id"])
 
+    def deactivate(self, name: str) -> None:
+        operation = {"op": "replace", "path": "active", "value": False}
+        body = {"schemas": [PATCH], "Operations": [operation]}
+        self.ask("PATCH", f"/Users/{self.user(name)['id']}", body)
+
     def create_group(self, name: str, *members: str) -> None:
         """By hand. canaille wants a list of members, if only an empty one."""
         values = self._members(members)

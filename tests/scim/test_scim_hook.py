@@ -1,6 +1,5 @@
 """The scim hook through the front door, on scim2-server, and what a network does to it."""
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from svcctl.hooks.scim.manager import PATHS, ScimManager
 from svcctl.http import client as http
+from tests.scim.answers import BAD
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl
@@ -90,36 +90,6 @@ def test_what_a_service_shows_of_a_person_goes_by_the_names_that_attributes_have
     }
 
 
-def page(total: int, *ids: str) -> bytes:
-    resources = [{"id": id_, "userName": id_} for id_ in ids]
-    body = json.dumps({"totalResults": total, "Resources": resources}).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-HTML = b"<html>Please log in"
-LARGE = 2 << 20
-BAD = {
-    "html": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n" + HTML,
-        "not JSON (text/html)",
-    ),
-    "denied": (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "401 Unauthorized"),
-    "loop": (
-        b"HTTP/1.1 302 Found\r\nLocation: /elsewhere/v2/Users\r\nContent-Length: 0\r\n\r\n",
-        "redirected more than 5 times",
-    ),
-    "cut": (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{", "damaged"),
-    "large": (
-        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (LARGE, b" " * LARGE),
-        "longer than 1,048,576 bytes",
-    ),
-    "short": (page(99), "gave 0 of 99"),
-    "gone": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404 Not Found"),
-    "error": (b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n", "503"),
-    "repeated": (page(9, "zoe", "yan"), "gives the same page again"),
-}
-
-
 @pytest.mark.parametrize("name", BAD)
 def test_a_listing_that_is_not_one_changes_nobody(
     club: "Site", svcctl: "Svcctl", idp: "Idp", name: str
@@ -161,7 +131,12 @@ def test_a_wrong_token_is_said_and_nothing_is_lost(
         ('base_url = "ftp://idp"', "services.idp.base_url"),
         ('base_url = "https://ada:secret@idp.example.org"', "no user and no password in a URL"),
         ('base_url = "http://idp.example.org"\ntoken = { env = "X" }', "http.plain = true"),
-        ('base_url = "https://idp.example.org"\nusername = "ada"', "go together"),
+        ('base_url = "https://idp"\nbasic = { username = "ada" }', "services.idp.basic.password"),
+        (
+            'base_url = "https://idp"\ntoken = { env = "X" }\n'
+            'basic = { username = "ada", password = { env = "Y" } }',
+            "give one of: token, basic, oauth",
+        ),
         ('base_url = "https://idp"\npaths = { email = "a.b.c" }', "services.idp.paths"),
     ],
 )

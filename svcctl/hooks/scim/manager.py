@@ -5,11 +5,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from svcctl.config.http import Http, OAuth
+from svcctl.config.http import Basic, Http, OAuth
 from svcctl.errors import Conflict, Incomplete, Invalid, ManagerError, NotFound, Transient
 from svcctl.hooks.manager import Created, GroupChange, Manager, NewAccount, RemoteAccount
 from svcctl.http.connect import connect
-from svcctl.http.scim import GROUP, HEADERS, USER, Resource, ScimClient, same
+from svcctl.http.scim import membership
+from svcctl.http.scim.client import HEADERS, ScimClient
+from svcctl.http.scim.resource import (
+    GROUP,
+    USER,
+    Resource,
+    at,
+    group_name,
+    is_group,
+    members,
+    own_groups,
+    put,
+    same,
+)
 
 PATHS: Mapping[str, str] = MappingProxyType(
     {
@@ -36,8 +49,7 @@ class ScimManager(Manager):
         base_url: str,
         *,
         token: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
+        basic: Basic | None = None,
         oauth: OAuth | None = None,
         http: Http | None = None,
         paths: Mapping[str, str] = PATHS,
@@ -50,8 +62,7 @@ class ScimManager(Manager):
         client = connect(
             base_url,
             token=token,
-            username=username,
-            password=password,
+            basic=basic,
             oauth=oauth,
             http=http,
             headers=HEADERS,
@@ -84,11 +95,10 @@ class ScimManager(Manager):
         """
         member, group = self._member()
         telling = None
-        groups = _Memberships().of
-        if member is not None and group in _own_groups(member):
-            telling, groups = member["id"], _own_groups
-        elif member is not None:
-            groups = self._memberships().of
+        if member is not None and group in own_groups(member):
+            telling, groups = member["id"], _own
+        else:
+            groups = membership.direct(self._scim).of
         for user in self._scim.resources("Users"):
             if user["id"] == telling and not groups(user):
                 raise Incomplete("the list of Users shows no groups, although each User does")
@@ -118,18 +128,18 @@ class ScimManager(Manager):
             active=user.get("active") is not False,
             external_id=external_id if isinstance(external_id, str) and external_id else None,
             groups=groups,
-            nickname=_text(_at(user, self._nickname)),
+            nickname=_text(at(user, self._nickname)),
             attributes={
                 attribute: shown
                 for attribute, path in self._paths.items()
-                if (shown := _shown(_at(user, path)))
+                if (shown := _shown(at(user, path)))
             },
         )
 
     def _member(self) -> tuple[Resource | None, str]:
         """Some user who is in a group, and that group's name; None: nobody is."""
         for group in self._scim.resources("Groups", attributes="displayName,members"):
-            for member in _members(group):
+            for member in members(group):
                 user = self._user_of(member)
                 if user is not None:
                     return user, str(group.get("displayName"))
@@ -142,12 +152,6 @@ class ScimManager(Manager):
         except (NotFound, Invalid):
             return None
 
-    def _memberships(self) -> "_Memberships":
-        memberships = _Memberships()
-        for group in self._scim.resources("Groups"):
-            memberships.add(_group_name(group), _members(group))
-        return memberships
-
     # Accounts
 
     def create_account(self, new: NewAccount) -> Created:
@@ -159,10 +163,10 @@ class ScimManager(Manager):
             body["password"] = new.password
         for attribute, value in new.attributes.items():
             if value is not None:
-                _put(body, self._paths.get(attribute, attribute), value)
+                put(body, self._paths.get(attribute, attribute), value)
         for path in sorted(self._scim.schema(USER).required):
-            if path.startswith(("name.", "displayName")) and _at(body, path) is None:
-                _put(body, path, new.name)
+            if path.startswith(("name.", "displayName")) and at(body, path) is None:
+                put(body, path, new.name)
         made = self._scim.create("Users", body)
         return Created(uid=made["id"], name=str(made.get("userName")))
 
@@ -192,16 +196,16 @@ class ScimManager(Manager):
 
         def by_put() -> Resource:
             def change(user: Resource) -> Resource | None:
-                if shown and _at(user, path) == value:
+                if shown and at(user, path) == value:
                     return None
                 user = self._writable(user)
-                _put(user, path, value)
+                put(user, path, value)
                 return user
 
             return self._scim.changed("Users", uid, change)
 
         def done(user: Resource) -> bool:
-            return not shown or (_at(user, path) or None) == (value or None)
+            return not shown or (at(user, path) or None) == (value or None)
 
         self._by_some_way(f"Users {path}", [by_patch, by_put], done, what=f"{path} of user {uid}")
 
@@ -249,7 +253,7 @@ class ScimManager(Manager):
             "add a member" if wanted else "remove a member",
             ways,
             lambda after: _is_member(after, user) == wanted,
-            what=f"{_group_name(group)} of user {user['id']}",
+            what=f"{group_name(group)} of user {user['id']}",
             again=lambda: self._scim.get("Groups", group_id),
         )
         return True
@@ -261,7 +265,7 @@ class ScimManager(Manager):
             def change(group: Resource) -> Resource | None:
                 if _is_member(group, user):
                     return None
-                return {**_bare(group), "members": [*_members(group), member]}
+                return {**_bare(group), "members": [*members(group), member]}
 
             return self._scim.changed("Groups", group_id, change)
 
@@ -274,7 +278,7 @@ class ScimManager(Manager):
     def _ways_out(self, user: Resource, group: Resource) -> list[Callable[[], Resource]]:
         """By filter (RFC 7644, 3.5.2.2), by a list of members (django-scim2), by PUT (canaille)."""
         group_id = group["id"]
-        leaving = [member for member in _members(group) if _means(member, user)]
+        leaving = [member for member in members(group) if _means(member, user)]
 
         def by_filter() -> Resource:
             quoted = [
@@ -291,8 +295,8 @@ class ScimManager(Manager):
 
         def by_put() -> Resource:
             def change(group: Resource) -> Resource | None:
-                staying = [one for one in _members(group) if not _means(one, user)]
-                if len(staying) == len(_members(group)):
+                staying = [one for one in members(group) if not _means(one, user)]
+                if len(staying) == len(members(group)):
                     return None
                 return {**_bare(group), "members": staying}
 
@@ -328,7 +332,7 @@ class ScimManager(Manager):
             if self._group_ids is None or anew:
                 found: dict[str, str] = {}
                 for group in self._scim.resources("Groups", excluded="members"):
-                    name = _group_name(group)
+                    name = group_name(group)
                     if found.setdefault(name, group["id"]) != group["id"]:
                         raise Conflict(
                             f"two groups are called {name!r} on the service",
@@ -375,56 +379,14 @@ class ScimManager(Manager):
         )
 
 
-class _Memberships:
-    """Who is in which groups, by what members are called; equal combinations are one object."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, frozenset[str]] = {}
-        self._combinations: dict[frozenset[str], frozenset[str]] = {}
-
-    def add(self, group: str, members: Iterable[Resource]) -> None:
-        for member in members:
-            key = str(member.get("value"))
-            combined = self._held.get(key, frozenset()) | {group}
-            self._held[key] = self._combinations.setdefault(combined, combined)
-
-    def of(self, user: Resource) -> frozenset[str]:
-        """By id, or by userName, as which canaille shows members."""
-        held = self._held.get(user["id"])
-        return held or self._held.get(str(user.get("userName")), frozenset())
-
-
-def _own_groups(user: Resource) -> frozenset[str]:
-    groups = user.get("groups")
-    if not isinstance(groups, list):
-        return frozenset()
-    return frozenset(
-        str(group["display"])
-        for group in groups
-        if isinstance(group, dict) and group.get("display")
-    )
-
-
-def _group_name(group: Resource) -> str:
-    name = group.get("displayName")
-    if not isinstance(name, str) or not name:
-        raise Incomplete(f"/Groups/{group['id']}: has no displayName")
-    return name
-
-
-def _members(group: Resource) -> list[Resource]:
-    members = group.get("members") or []
-    if not isinstance(members, list) or not all(isinstance(one, dict) for one in members):
-        raise Incomplete(f"/Groups/{group['id']}: members is not a list of members")
-    return members
-
-
 def _is_member(group: Resource, user: Resource) -> bool:
-    return any(_means(member, user) for member in _members(group))
+    return any(_means(member, user) for member in members(group))
 
 
 def _means(member: Resource, user: Resource) -> bool:
     """Whether the member is this user: by id, or as canaille has it, by its URL and userName."""
+    if is_group(member):
+        return False
     if member.get("value") == user["id"]:
         return True
     where = user.get("meta", {}).get("location")
@@ -439,26 +401,8 @@ def _bare(group: Resource) -> Resource:
     return {name: group[name] for name in group if name != "meta"}
 
 
-def _at(resource: Resource, path: str) -> Any:
-    value: Any = resource
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _put(resource: Resource, path: str, value: Any) -> None:
-    """Set it; None takes it out. The e-mail addresses are a list (RFC 7643, 4.1.2)."""
-    name, _, inner = path.partition(".")
-    if inner:
-        table = dict(resource.get(name) or {})
-        _put(table, inner, value)
-        resource[name] = table
-    elif value is None:
-        resource.pop(name, None)
-    elif name in ("emails", "phoneNumbers") and not isinstance(value, list):
-        resource[name] = [{"value": value}]
-    else:
-        resource[name] = value
+def _own(user: Resource) -> frozenset[str]:
+    return frozenset(own_groups(user))
 
 
 def _shown(value: Any) -> str | tuple[str, ...] | None:

@@ -1,48 +1,18 @@
-"""The SCIM 2.0 protocol (RFC 7643, 7644): resources read by page, created, changed and deleted.
-
-Plain JSON, not models of it: a server that breaks the schema in one attribute can still be used.
-What a server announces is believed only where its answers agree.
-"""
+"""Resources of a SCIM server: read by page, created, changed and deleted."""
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
-from svcctl.errors import Conflict, Denied, Incomplete, Invalid, ManagerError, Transient
+from svcctl.errors import Conflict, Denied, Incomplete, ManagerError, Transient
 from svcctl.http.client import Answer, HttpClient
+from svcctl.http.scim.discovery import Features, Schema, features, schemas
+from svcctl.http.scim.resource import Resource, same
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 MEDIA = "application/scim+json"
 HEADERS = {"Accept": f"{MEDIA}, application/json"}
-
-Resource = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What a server announces in /ServiceProviderConfig; without one, nothing."""
-
-    filter: bool = False
-    etag: bool = False
-    cursor: bool = False
-    page: int | None = None
-    """The longest page that it gives, where it says so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """What a server's /Schemas say of one resource type: attributes as `name` or `name.formatted`.
-
-    Empty where the server has no such endpoint.
-    """
-
-    required: frozenset[str] = frozenset()
-    read_only: frozenset[str] = frozenset()
 
 
 class ScimClient:
@@ -51,7 +21,7 @@ class ScimClient:
     def __init__(self, http: HttpClient, *, page_size: int = 100) -> None:
         self.http = http
         self.page_size = page_size
-        self._counts = True
+        self._counts: bool | None = None
         self._features: Features | None = None
         self._schemas: dict[str, Schema] | None = None
         self._lock = threading.Lock()
@@ -65,14 +35,14 @@ class ScimClient:
         """Read once (RFC 7644, 4)."""
         with self._lock:
             if self._features is None:
-                self._features = _features(self._optional("/ServiceProviderConfig"))
+                self._features = features(self._optional("/ServiceProviderConfig"))
             return self._features
 
     def schema(self, urn: str) -> Schema:
         """Read once (RFC 7643, 7)."""
         with self._lock:
             if self._schemas is None:
-                self._schemas = _schemas(self._optional("/Schemas"))
+                self._schemas = schemas(_in_page(self._optional("/Schemas"), "Schemas"))
             return self._schemas.get(urn, Schema())
 
     def _optional(self, path: str) -> Resource:
@@ -159,24 +129,25 @@ class ScimClient:
 
     def _page(self, endpoint: str, given: Mapping[str, str]) -> Resource:
         path = f"/{endpoint}"
-        if self._counts:
+        if self._counts is not False:
             page = self.features().page
             count = self.page_size if page is None else min(page, self.page_size)
-            parameters = {**given, "count": str(count)}
-            try:
-                return _list_response(self.http.request("GET", path, params=parameters))
-            except (Invalid, Transient) as refused:
-                # canaille answers 500 to a `count`; without one, a server gives what it likes.
-                try:
-                    found = _list_response(self.http.request("GET", path, params=given))
-                except (Invalid, Transient):
-                    if isinstance(refused, Invalid):
-                        raise refused from None
-                else:
-                    self._counts = False
-                    return found
-            given = parameters
-        return _list_response(self.http.request("GET", path, params=given, patient=True))
+            counted = {**given, "count": str(count)}
+            if self._counts:
+                return self._listed(path, counted)
+            answer = self.http.request(
+                "GET", path, params=counted, expect=(400, 500, 501), patient=True
+            )
+            if 200 <= answer.status < 300:
+                self._counts = True
+                return _list_response(answer)
+        # canaille answers 500 to a `count`; without one, a server gives what it likes.
+        found = self._listed(path, given)
+        self._counts = False
+        return found
+
+    def _listed(self, path: str, params: Mapping[str, str]) -> Resource:
+        return _list_response(self.http.request("GET", path, params=params, patient=True))
 
     def get(self, endpoint: str, id_: str, *, patient: bool = False) -> Resource:
         """One resource. Raises NotFound only when a SCIM server says so."""
@@ -311,15 +282,6 @@ class Changed(Transient):
     """Somebody else changed the resource since it was read (412)."""
 
 
-def same(attribute: str, shown: object, wanted: str) -> bool:
-    """Whether an attribute has the value; a userName in any case."""
-    if not isinstance(shown, str):
-        return False
-    if attribute == "userName":
-        return shown.casefold() == wanted.casefold()
-    return shown == wanted
-
-
 def _path(endpoint: str, id_: str) -> str:
     from urllib.parse import quote
 
@@ -356,45 +318,3 @@ def _error(answer: Answer) -> Resource | None:
     if isinstance(said, dict) and (ERROR in (said.get("schemas") or ()) or "detail" in said):
         return said
     return None
-
-
-def _features(config: Resource) -> Features:
-    def supported(name: str) -> bool:
-        part = config.get(name)
-        return isinstance(part, dict) and part.get("supported") is True
-
-    paging = config.get("pagination")
-    paging = paging if isinstance(paging, dict) else {}
-    longest = None
-    if supported("filter") and isinstance(config["filter"].get("maxResults"), int):
-        longest = config["filter"]["maxResults"] or None
-    return Features(
-        filter=supported("filter"),
-        etag=supported("etag"),
-        cursor=paging.get("cursor") is True and paging.get("index") is False,
-        page=longest,
-    )
-
-
-def _schemas(answer: Resource) -> dict[str, Schema]:
-    found = {}
-    for schema in _in_page(answer, "Schemas"):
-        if isinstance(schema.get("id"), str):
-            attributes = list(_attributes(schema.get("attributes"), ""))
-            found[schema["id"]] = Schema(
-                frozenset(path for path, one in attributes if one.get("required") is True),
-                frozenset(path for path, one in attributes if one.get("mutability") == "readOnly"),
-            )
-    return found
-
-
-def _attributes(attributes: object, prefix: str) -> Iterator[tuple[str, Resource]]:
-    """The attributes and, of those that are one object, the sub-attributes."""
-    if not isinstance(attributes, Sequence):
-        return
-    for one in attributes:
-        if isinstance(one, dict) and isinstance(one.get("name"), str):
-            path = prefix + one["name"]
-            yield path, one
-            if not prefix and not one.get("multiValued"):
-                yield from _attributes(one.get("subAttributes"), f"{path}.")
