@@ -116,6 +116,14 @@ def test_a_parameter_that_nobody_gives() -> None:
     ]
 
 
+def test_a_parameter_that_the_run_is_given() -> None:
+    def greet(greeting: str) -> None: ...
+
+    steps = [Step("greet", greet)]
+    assert len(check(steps, kind="auth", settings={}, mail=True)) == 1
+    assert check(steps, kind="auth", settings={}, mail=True, given=["greeting"]) == []
+
+
 def test_a_parameter_that_a_later_step_gives() -> None:
     @step(produces=("greeting",))
     def polite(**kwargs: Any) -> Any: ...
@@ -277,6 +285,19 @@ def test_a_step_that_is_there_twice() -> None:
 
 
 # Pauses
+
+
+def test_a_step_that_pauses_is_there_once_since_a_run_goes_on_by_its_name() -> None:
+    @step(pauses=True)
+    def ask(strategy: Any) -> Any: ...
+
+    assert found([ask, ask]) == [
+        "error: acme.ask: is there twice, and a paused run goes on with a step by its name; "
+        "leave one of them out"
+    ]
+    named = Step("first", ask), Step("second", ask)
+    (finding,) = check(named, kind="auth", settings={}, mail=True)
+    assert finding.severity is Severity.WARNING
 
 
 def test_a_step_that_pauses_and_can_never_hear_an_answer() -> None:

@@ -4,7 +4,7 @@ Nothing is called. What steps declare is believed; a step that declares nothing 
 whatever the steps after it need.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from svcctl.pipeline.check.calling import calling
@@ -17,10 +17,17 @@ from svcctl.pipeline.step import Step
 __all__ = ["Finding", "Severity", "check"]
 
 
-def check(steps: Iterable[Step], *, kind: Kind, settings: Chosen, mail: bool) -> list[Finding]:
+def check(
+    steps: Iterable[Step],
+    *,
+    kind: Kind,
+    settings: Chosen,
+    mail: bool,
+    given: Collection[str] = (),
+) -> list[Finding]:
     """Everything that is found, errors first, otherwise in the order of the steps.
 
-    mail: whether svcctl can send mail.
+    mail: whether svcctl can send mail. given: what a run is given besides, with `--set`.
     """
     found: list[Finding] = []
     parts: list[Part] = []
@@ -32,7 +39,7 @@ def check(steps: Iterable[Step], *, kind: Kind, settings: Chosen, mail: bool) ->
                 error(step.name, "its parameters cannot be told", "write a function around it")
             )
             parts.append(part_of(Step(step.name, _anything), settings))
-    found += calling(parts, kind)
+    found += calling(parts, kind, given)
     found += order(parts, kind, settings)
     found += reliance(parts, settings, mail=mail)
     return sorted(found, key=lambda finding: finding.severity is Severity.WARNING)

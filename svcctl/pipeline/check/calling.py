@@ -1,7 +1,7 @@
 """Whether every step can be called where it stands, and go on there after a pause."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from svcctl.pipeline.check.finding import Finding, error, warning
@@ -19,12 +19,12 @@ _NO_STEPS: tuple[tuple[Callable[[Any], bool], str], ...] = (
 )
 
 
-def calling(parts: Sequence[Part], kind: Kind) -> Iterator[Finding]:
+def calling(parts: Sequence[Part], kind: Kind, given: Collection[str]) -> Iterator[Finding]:
     """What is wrong with the functions, with what they are given, and with what they return."""
     for index, part in enumerate(parts):
         before, after = parts[:index], parts[index + 1 :]
         yield from _function(part)
-        yield from _missing(part, before, after, kind)
+        yield from _missing(part, before, after, kind, given)
         yield from _empty(part, before, after)
         yield from _reserved(part)
         yield from _repeated(part, before)
@@ -47,12 +47,12 @@ def _function(part: Part) -> Iterator[Finding]:
 
 
 def _missing(
-    part: Part, before: Sequence[Part], after: Sequence[Part], kind: Kind
+    part: Part, before: Sequence[Part], after: Sequence[Part], kind: Kind, given: Collection[str]
 ) -> Iterator[Finding]:
     """Parameters without a default that nobody gives."""
     if any(not other.declared for other in before):
         return
-    known = SURROUNDINGS | INITIAL[kind]
+    known = SURROUNDINGS | INITIAL[kind] | set(given)
     for name in part.step.required:
         if name in known or (name == PARTIAL and part.pauses) or _givers(name, before):
             continue
@@ -101,6 +101,10 @@ def _repeated(part: Part, before: Sequence[Part]) -> Iterator[Finding]:
     if getattr(function, "__name__", "") == "debug":
         return
     for other in before:
+        if part.pauses and part.name == other.name:
+            message = "is there twice, and a paused run goes on with a step by its name"
+            yield error(part.name, message, "leave one of them out")
+            return
         if other.step.function is function or (part.shipped and part.shipped == other.shipped):
             also = "" if other.name == part.name else f", also as {other.name}"
             yield warning(part.name, f"is there twice{also}", "leave one of them out")
