@@ -357,6 +357,7 @@ _FLAT = {
     "names": "model",
     "notify": "locks",
     "vault": "locks",
+    "spool": "locks",
     "tripwire": "locks",
     "clock": "model",
     "disk": "model",

@@ -79,6 +79,20 @@ def unread(service: str, error: Exception, what: str) -> Problem:
     return Problem(service, f"{what}: {said}", code, hint=hint)
 
 
+def undecided(service: str, username: str, error: Exception) -> Problem:
+    """A user about whom a hook could not decide, by whatever it raised."""
+    if isinstance(error, SvcctlError):
+        code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
+        return Problem(service, error.message, code, username, error.hint)
+    return Problem(
+        service,
+        f"the hook failed: {type(error).__name__}: {error}",
+        ExitCode.FAILED,
+        username,
+        "this is a defect in the hook; its tests should show where",
+    )
+
+
 def changes(
     planned: PlannedAccount, at: str
 ) -> Iterator[tuple[Operation, dict[str, Any], dict[str, Any]]]:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from svcctl.clock import stamp
-from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, ManagerError, SvcctlError
+from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, SvcctlError
 from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.manager import Manager, RemoteAccount
 from svcctl.model import Account, Operation, User, Verb, effect
 from svcctl.runs.decide import checked, decide
-from svcctl.runs.plan import Plan, PlannedAccount, Problem
+from svcctl.runs.listing import listed, unlisted, with_groups
+from svcctl.runs.plan import Plan, PlannedAccount, Problem, undecided
 from svcctl.runs.sieve import Sieve, Wants, default_policy
 from svcctl.store import accounts as account_rows
 from svcctl.store.census import AccessRule, group_names, stream, validate_candidates
@@ -160,8 +161,8 @@ class Planner:
         try:
             with allowed():
                 manager = managers(hook.name)
-            for page in _listed(manager):
-                pairs.extend(self._matched(hook, page, managed, seen, observed))
+            for page in listed(manager):
+                pairs.extend(self._matched(hook, manager, page, managed, seen, observed))
                 if default:
                     for user, account in pairs:
                         self._plan_account(hook, user, account, self.task.decide)
@@ -170,7 +171,7 @@ class Planner:
                 self._plan_together(hook, pairs)
         except SvcctlError as error:
             self.plan.drop(hook.name)
-            self.plan.problems.append(_unread(hook.name, error))
+            self.plan.problems.append(unlisted(hook.name, error))
             return
         self.plan.observed.update(observed)
         for user, rows in stream(self.connection, self.users, (hook.name,)):
@@ -182,13 +183,13 @@ class Planner:
     def _matched(
         self,
         hook: ServiceHook,
+        manager: Manager,
         page: Sequence[RemoteAccount],
         managed: frozenset[str],
         seen: set[int],
         observed: dict[int, frozenset[str]],
     ) -> Iterator[tuple[User, Account]]:
         ours = account_rows.by_uid(self.connection, hook.name, [remote.uid for remote in page])
-        remotes = {remote.uid: remote for remote in page}
         # Pages shift while they are read: an account may be listed again.
         people = {
             account.user_id: account
@@ -198,6 +199,8 @@ class Planner:
         seen.update(account.id for account in ours.values() if account.id is not None)
         if not people:
             return
+        known = with_groups(manager, [remote for remote in page if remote.uid in ours])
+        remotes = {remote.uid: remote for remote in known}
         chosen = frozenset(people) if self.users is None else self.users & frozenset(people)
         for user, _ in stream(self.connection, chosen, (), states=self.states):
             account = people[user.id]
@@ -274,21 +277,8 @@ class Planner:
         try:
             if operations := decide(hook, user, account, decision, at=self.plan.at):
                 self._keep(hook, user.username, account, operations, user)
-        except SvcctlError as error:
-            code = ExitCode.FAILED if isinstance(error, ManagerError) else error.exit_code
-            self.plan.problems.append(
-                Problem(hook.name, error.message, code, user.username, error.hint)
-            )
         except Exception as error:  # noqa: BLE001 - a hook is foreign code; one user never stops the rest
-            self.plan.problems.append(
-                Problem(
-                    hook.name,
-                    f"the hook failed: {type(error).__name__}: {error}",
-                    ExitCode.FAILED,
-                    user.username,
-                    "this is a defect in the hook; its tests should show where",
-                )
-            )
+            self.plan.problems.append(undecided(hook.name, user.username, error))
 
     def _keep(
         self,
@@ -378,32 +368,3 @@ def managed_groups(connection: Connection, hook: ServiceHook) -> frozenset[str]:
         with suppress(Invalid):  # a name that the service cannot have stands for none
             names.update(hook.group_names(group))
     return frozenset(names)
-
-
-def _listed(manager: Manager) -> Iterator[list[RemoteAccount]]:
-    """The service's accounts in pages, with groups; read while the tripwire looks away."""
-    pages: Iterator[list[RemoteAccount]] | None = None
-    while True:
-        with allowed():
-            try:
-                pages = pages or chunks(manager.list_accounts())
-                page = next(pages, None)
-                if page is None:
-                    return
-                if any(remote.groups is None for remote in page):
-                    page = [
-                        manager.get_account(remote.uid) if remote.groups is None else remote
-                        for remote in page
-                    ]
-            except ManagerError:
-                raise
-            except Exception as error:
-                raise Incomplete(f"{type(error).__name__}: {error}") from error
-        yield page
-
-
-def _unread(service: str, error: SvcctlError) -> Problem:
-    if isinstance(error, ManagerError):
-        said = f"could not be read completely: {error.message}"
-        return Problem(service, said, ExitCode.INCOMPLETE, hint=error.hint)
-    return Problem(service, error.message, error.exit_code, hint=error.hint)

@@ -499,7 +499,7 @@ def crowd(count: int) -> Iterator[tuple[int, Person]]:
 def test_the_spool_gives_back_what_was_put_in_also_from_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spool, "_IN_MEMORY", 1000)
+    monkeypatch.setattr("svcctl.spool._IN_MEMORY", 1000)
     with spool.Spool() as kept:
         recording = kept.record(crowd(100))  # type: ignore[arg-type]
         first = [next(recording) for _ in range(50)]
@@ -516,8 +516,8 @@ def test_a_full_disk_is_an_error_of_the_source(tmp_path: Path) -> None:
         def close(self) -> None: ...
 
     with spool.Spool() as kept:
-        kept._file.close()
-        kept._file = Full()  # type: ignore[assignment]
+        kept._kept._file.close()
+        kept._kept._file = Full()  # type: ignore[assignment]
         with pytest.raises(SourceError, match="no space left on device") as caught:
             list(kept.record(crowd(1)))  # type: ignore[arg-type]
     assert caught.value.exit_code is ExitCode.INCOMPLETE
