@@ -209,7 +209,7 @@ and may change; what stands here does not without a new version number.
 - **json** is one document: `{"schema": "svcctl.KIND/VERSION", ...}`. A table has its rows under
   `rows`. A key may be added within a version; none is renamed, removed or given another meaning.
 - **ndjson** is one object per line: the rows of a table, or the events of a run as they happen.
-  An event has `event`: `pull`, `change`, `operation` or, last, `summary`.
+  An event has `event`: `pull`, `change`, `operation`, `finding` or, last, `summary`.
 - **csv** has the columns of the text table. A cell that a spreadsheet would take for a formula
   begins with an apostrophe.
 
@@ -229,6 +229,8 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("accounts list", "accounts"),
     ("accounts show ada", "the accounts of one user"),
     ("accounts link grace --service lab --name grace --dry-run", "an account that was linked"),
+    ("accounts refresh ada --service lab", "what a look at accounts took note of"),
+    ("drift", "what is different between services and our records"),
     ("services list", "services"),
     ("services show lab", "one service"),
     ("services check", "whether services answer"),
@@ -276,6 +278,7 @@ def _sample_site() -> None:
     _run("svcctl.toml", "directory", "pull")
     _run("svcctl.toml", "sync", "--all")
     _run("svcctl.toml", "accounts", "unlink", "grace", "--service", "lab")
+    _run("svcctl.toml", "service", "lab", "drop", "bob")
     config = Path("svcctl.toml")
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('groups = ["staff"]', 'groups = ["stuff"]'), encoding="utf-8")
@@ -293,6 +296,11 @@ def _run(config: str, *words: str) -> str:
 
 # Lists that are empty on the sample site.
 _UNSEEN = {
+    "svcctl.refreshed/1": "- `rows`, each with `service`, `user`, `account`, `before`, `after`",
+    "svcctl.drift/1": (
+        "- `problems`, each with `service`, `user`, `message`, `hint`, `exit_code`\n"
+        "- `notes`, each with `service`, `user`, `message`"
+    ),
     "svcctl.findings/1": "- `rows`, each with `check`, `subject`, `problem`",
     "svcctl.report/1": (
         "- `problems`, each with `service`, `user`, `message`, `hint`, `exit_code`\n"

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "What sync would do now."),
     "apply": ("apply", "Exactly the plan of a file, or nothing."),
     "retry": ("retry", "What failed or is due, planned anew."),
+    "drift": ("drift", "Services against what is recorded here, both ways."),
     "holds": ("holds", "Operations that a safety limit stopped."),
     "history": ("history", "Who did what, when and why."),
     "why": ("why", "Why a user has, or has not, an account."),

@@ -90,6 +90,14 @@ _RANKS = {
 }
 
 
+class RecordVerb(StrEnum):
+    """What happens to our record of an account, and to nothing on its service."""
+
+    LINK = "link_account"
+    UNLINK = "unlink_account"
+    REFRESH = "refresh_account"
+
+
 class AccountStatus(StrEnum):
     """ABSENT: a reserved or deleted record, nothing exists remotely."""
 

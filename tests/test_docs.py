@@ -31,6 +31,7 @@ from svcctl.hooks.contract import DECISIONS, ServiceHook
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.registry import load_hooks
 from svcctl.model import OperationStatus
+from svcctl.runs.finding import Kind
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -92,6 +93,12 @@ def test_the_explanation_has_every_status_of_an_operation() -> None:
     section = text_of("docs/explanation.md").split("## How an operation stands")[1]
     table = [cells[0].strip("`") for cells in rows(section.split("\n## ")[0])]
     assert sorted(table[1:]) == sorted(OperationStatus)
+
+
+def test_the_how_to_has_every_kind_of_drift() -> None:
+    section = text_of("docs/how-to.md").split("## See what is different on a service")[1]
+    table = [cells[0].strip("`") for cells in rows(section.split("\n## ")[0])]
+    assert table[1:] == list(Kind)
 
 
 def test_the_reference_of_hooks_names_the_whole_contract_and_nothing_else() -> None:

@@ -1,7 +1,7 @@
 """`svcctl accounts`: the accounts of users on services."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from svcctl.commands.session import Session, open_session
 
 if TYPE_CHECKING:
     from svcctl.runs.engine import Site
+    from svcctl.runs.records import Change
 
 app = typer.Typer(no_args_is_help=True, help="The accounts of users on services.")
 
@@ -289,6 +290,51 @@ def unlink(
         freed = let_go(_site(session, service), user, service, dry_run=dry_run)
     would = "would be" if dry_run else "is"
     say(f"{service}: {freed.account.name} {would} no longer linked to {user}")
+
+
+@app.command()
+def refresh(
+    ctx: typer.Context,
+    service: OneService,
+    users: UsersArgument = None,
+    everybody: AllOption = False,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.TEXT,
+    json: JsonOption = False,
+) -> None:
+    """Look at accounts on the service, and remember what is there. Nothing changes on the service.
+
+    Status, name, nickname and managed groups: what somebody changed there by hand, the next sync
+    then brings in step. An account that is gone is forgotten only for users who are named.
+    """
+    from svcctl.errors import UsageError
+    from svcctl.runs.refresh import refresh as look
+
+    if bool(users) == everybody:
+        raise UsageError("whose accounts?", hint="name users, or give --all")
+    with open_session(ctx, read_only=dry_run) as session:
+        ids = user_ids(session, users) if users else None
+        found = look(_site(session, service), service, ids, dry_run=dry_run)
+    rows = [
+        {"service": service, "user": one.username, "account": one.before.name, **_differing(one)}
+        for one in found.changes
+    ]
+    columns = ("service", "user", "account", "before", "after")
+    emit(Table("refreshed", columns, rows), chosen(form, json), empty="all as remembered")
+    for name in found.left:
+        say(f"{service}: {name}: left alone: an earlier operation is open")
+    if everybody:
+        for name in found.missing:
+            say(f"{service}: {name}: the account is not on the service; left as it is")
+    if everybody and found.missing:
+        say(f"hint: svcctl accounts refresh USER --service {service} takes note that one is gone")
+
+
+def _differing(change: "Change") -> dict[str, Any]:
+    from svcctl.model import difference
+
+    before, after = difference(change.before, change.after)
+    return {"before": before, "after": after}
 
 
 @app.command()

@@ -1,15 +1,16 @@
 """How answers are written: text, versioned JSON, NDJSON, CSV. Remote text is never markup."""
 
 import csv
-import io
 import json
 import re
 import signal
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from itertools import chain
+from textwrap import indent
 from typing import Any
 
 import typer
@@ -69,7 +70,10 @@ def _json_value(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one kind. `kind` and `version` name the JSON schema: `svcctl.users/1`."""
+    """Rows of one kind. `kind` and `version` name the JSON schema: `svcctl.users/1`.
+
+    Rows that are neither a sequence nor an iterator are gone through twice for text, and not held.
+    """
 
     kind: str
     columns: Sequence[str]
@@ -77,9 +81,9 @@ class Table:
     version: int = 1
 
 
-def write(text: str) -> None:
-    """One line (or more) of the answer."""
-    typer.echo(text)
+def write(text: str, *, more: bool = False) -> None:
+    """One line (or more) of the answer; with `more` to come on the last of them."""
+    typer.echo(text, nl=not more)
 
 
 def say(text: str) -> None:
@@ -87,10 +91,28 @@ def say(text: str) -> None:
     typer.echo(plain(text), err=True)
 
 
-def write_json(kind: str, body: Mapping[str, Any], *, version: int = 1) -> None:
-    """One JSON document: `{"schema": "svcctl.<kind>/<version>", …}`."""
+def write_json(
+    kind: str,
+    body: Mapping[str, Any],
+    *,
+    version: int = 1,
+    rows: tuple[str, Iterable[Mapping[str, Any]]] | None = None,
+) -> None:
+    """One JSON document: `{"schema": "svcctl.<kind>/<version>", …}`.
+
+    rows: the last key and its list, written one by one and never held.
+    """
     document = {"schema": f"svcctl.{kind}/{version}", **body}
-    write(_json(document, indent=2))
+    if rows is None:
+        write(_json(document, indent=2))
+        return
+    key, items = rows
+    head, tail = _json({**document, key: []}, indent=2).rsplit("[]", 1)
+    separator = f"{head}["
+    for item in items:
+        write(separator + indent(f"\n{_json(item, indent=2)}", "    "), more=True)
+        separator = ","
+    write(f"\n  ]{tail}" if separator == "," else f"{separator}]{tail}")
 
 
 def write_line(body: Mapping[str, Any]) -> None:
@@ -127,26 +149,36 @@ def emit(table: Table, form: Format, *, empty: str = "") -> None:
             for row in table.rows:
                 write_line(row)
         case Format.CSV:
-            buffer = io.StringIO()
-            writer = csv.writer(buffer, lineterminator="\n")
+            writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(table.columns)
             for row in table.rows:
                 writer.writerow([_csv_cell(row.get(column)) for column in table.columns])
-            sys.stdout.write(buffer.getvalue())
         case Format.TEXT:
-            rows = [
-                [plain(_cell(row.get(column))) for column in table.columns] for row in table.rows
-            ]
-            if not rows:
-                if empty and sys.stdout.isatty():
-                    say(empty)
-                return
-            _text_table([column.replace("_", " ") for column in table.columns], rows)
+            lines = _lines(table)
+            if any(True for _ in lines()):
+                _text_table([column.replace("_", " ") for column in table.columns], lines)
+            elif empty and sys.stdout.isatty():
+                say(empty)
 
 
-def _text_table(header: list[str], rows: list[list[str]]) -> None:
-    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
-    for line in (header, *rows):
+def _lines(table: Table) -> Callable[[], Iterable[list[str]]]:
+    """The rows as text, for every time that they are asked for."""
+
+    def lines() -> Iterator[list[str]]:
+        for row in table.rows:
+            yield [plain(_cell(row.get(column))) for column in table.columns]
+
+    if not isinstance(table.rows, (Iterator, Sequence)):
+        return lines
+    held = list(lines())
+    return lambda: held
+
+
+def _text_table(header: list[str], lines: Callable[[], Iterable[list[str]]]) -> None:
+    widths = [len(cell) for cell in header]
+    for line in lines():
+        widths = [max(width, len(cell)) for width, cell in zip(widths, line, strict=True)]
+    for line in chain([header], lines()):
         padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         write(padded.rstrip())
 

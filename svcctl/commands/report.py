@@ -10,6 +10,7 @@ from svcctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from svcctl.runs.apply import Applied
+    from svcctl.runs.plan import Problem
     from svcctl.runs.report import Report
 
 COLUMNS = ("service", "user", "account", "operation", "change", "status", "reason", "error")
@@ -73,16 +74,7 @@ def _summary(report: "Report") -> dict[str, Any]:
             }
             for held in report.held
         ],
-        "problems": [
-            {
-                "service": problem.service,
-                "user": problem.username,
-                "message": problem.message,
-                "hint": problem.hint,
-                "exit_code": int(problem.code),
-            }
-            for problem in problems
-        ],
+        "problems": [problem_row(problem) for problem in problems],
         "notes": [
             {"service": note.service, "user": note.username, "message": note.message}
             for note in report.notes
@@ -138,19 +130,10 @@ def _text(report: "Report", *, quiet: bool) -> None:
     for service, user, account in report.plan.missing:
         say(f"{service}: {user}: account {account} is not on the service")
     for problem in (*report.problems, *report.plan.problems):
-        whom = f"{problem.username}: " if problem.username else ""
-        say(f"{problem.service}: {whom}{problem.message}")
-        hint = problem.hint
-        if hint is None and problem.code is ExitCode.INCOMPLETE:
-            hint = (
-                f"nothing was changed there; svcctl services check {problem.service} looks closer"
-            )
-        if hint:
-            say(f"hint: {hint}")
+        tell_problem(problem)
     if sys.stderr.isatty() and not quiet:
         for note in report.notes:
-            whom = f"{note.username}: " if note.username else ""
-            say(f"{note.service}: {whom}{note.message}")
+            tell_note(note)
     for service, error in report.gave_up.items():
         say(f"{service}: gave up after repeated failures: {error.message}")
     hints = [one.hint for one in report.applied] + [e.hint for e in report.gave_up.values()]
@@ -164,6 +147,31 @@ def _text(report: "Report", *, quiet: bool) -> None:
         say("hint: look at them with: svcctl holds list")
     if not quiet and not report.differences and sys.stderr.isatty():
         say(_sentence(report))
+
+
+def problem_row(problem: "Problem") -> dict[str, Any]:
+    return {
+        "service": problem.service,
+        "user": problem.username,
+        "message": problem.message,
+        "hint": problem.hint,
+        "exit_code": int(problem.code),
+    }
+
+
+def tell_problem(problem: "Problem") -> None:
+    """What is wrong, and a hint what to do about it."""
+    tell_note(problem)
+    hint = problem.hint
+    if hint is None and problem.code is ExitCode.INCOMPLETE:
+        hint = f"nothing was changed there; svcctl services check {problem.service} looks closer"
+    if hint:
+        say(f"hint: {hint}")
+
+
+def tell_note(note: "Problem") -> None:
+    whom = f"{note.username}: " if note.username else ""
+    say(f"{note.service}: {whom}{note.message}")
 
 
 def _differences(report: "Report") -> None:

@@ -398,3 +398,11 @@ def keeps_default(hook: ServiceHook, *methods: str) -> bool:
         getattr(type(hook), method) is getattr(ServiceHook, method) and method not in vars(hook)
         for method in methods
     )
+
+
+def defect(hook: ServiceHook, error: Exception) -> HookError:
+    """What a hook raised that is no error of svcctl's: its author has to look."""
+    return HookError(
+        f"services.{hook.name}: the hook failed: {type(error).__name__}: {error}",
+        hint="this is a defect in the hook; -vv shows where",
+    )

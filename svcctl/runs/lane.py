@@ -5,6 +5,7 @@ Workers speak to managers and to nothing else; what they find goes to the one wr
 
 import queue
 import random
+import re
 import secrets
 import threading
 import time
@@ -136,6 +137,15 @@ class Result:
 def external_id(account: Account) -> str:
     """Our key for a user, stored on the service where it can keep one."""
     return f"svcctl:{account.user_id}"
+
+
+def user_of(key: str | None) -> int | None:
+    """The id of the user whose key this is; None for keys of others."""
+    found = _KEY.fullmatch(key or "")
+    return int(found[1]) if found and int(found[1]) < 2**31 else None
+
+
+_KEY = re.compile(r"svcctl:([1-9][0-9]{0,9})")
 
 
 def rate_of(hook: ServiceHook, manager: Manager) -> RateLimit | None:

@@ -1,27 +1,23 @@
 """Linking an existing remote account to a user, and letting one go: local records only.
 
-Nothing is written to the service. Both are recorded as runs of their own.
+Nothing is written to the service.
 """
 
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from svcctl.clock import stamp
-from svcctl.errors import Conflict, LockedError, NotFound, UsageError
-from svcctl.hooks.contract import ServiceHook
+from svcctl.errors import Conflict, NotFound, SvcctlError, UsageError
+from svcctl.hooks.contract import ServiceHook, defect
 from svcctl.hooks.manager import Manager, RemoteAccount, capabilities
 from svcctl.hooks.registry import build_manager
-from svcctl.locks import Locks
-from svcctl.model import NOTHING, Account, AccountStatus
+from svcctl.model import Account, AccountStatus, RecordVerb, User
+from svcctl.runs import records
 from svcctl.runs.engine import Site, current_actor
 from svcctl.runs.planner import managed_groups
 from svcctl.store import accounts as account_rows
-from svcctl.store import operations as operation_rows
-from svcctl.store import runs as run_rows
 from svcctl.store.database import Connection
+from svcctl.store.dossier import as_hooks_see
 from svcctl.store.people import find_present
 
 
@@ -40,17 +36,19 @@ def link(
 
     Raises NotFound, Conflict or UsageError.
     """
-    hook = _hook(site, service)
+    hook = hook_of(site, service)
     manager = build_manager(hook)
     try:
         remote = _find(manager, hook, uid, name)
     finally:
         manager.close()
+    command = f"accounts link {username} {service}"
     with (
-        _alone(site, service, f"accounts link {username}", dry_run=dry_run),
+        records.alone(site.database, service, command, dry_run=dry_run),
         site.database.write(keep=not dry_run) as connection,
     ):
-        user = find_present(connection, username)
+        id_ = find_present(connection, username).id
+        user = as_hooks_see(connection, id_, site.settings.state_rules())
         mine = account_rows.find(connection, service=service, user_id=user.id)
         if mine and not mine[0].absent:
             raise UsageError(
@@ -63,40 +61,46 @@ def link(
                 f"{remote.name} (uid {remote.uid}) on {service} is linked to another user",
                 hint="let it go first: svcctl accounts unlink",
             )
-        account_id = mine[0].id if mine else None
-        if account_id is None:
-            account_id = account_rows.reserve(connection, [(service, user.id)])[service, user.id]
-        account = _taken_over(connection, hook, remote, account_id, user.id)
-        _record(connection, account, hook, f"accounts link {username} {service}")
+        before = mine[0] if mine else reserved(connection, service, [user.id])[user.id]
+        assert before.id is not None
+        managed = managed_groups(connection, hook)
+        try:
+            account = taken_over(hook, user, before.id, remote, managed)
+        except SvcctlError:
+            raise
+        except Exception as error:
+            raise defect(hook, error) from error
+        change = records.Change(username, before, account, "linked by an operator")
+        records.write(connection, hook, RecordVerb.LINK, [change], command=command)
     return Linked(username, account)
 
 
 def unlink(site: Site, username: str, service: str, *, dry_run: bool) -> Linked:
     """Forget whose account it is; on the service it stays as it is, and is ours no more."""
-    hook = _hook(site, service)
+    hook = hook_of(site, service)
+    command = f"accounts unlink {username} {service}"
     with (
-        _alone(site, service, f"accounts unlink {username}", dry_run=dry_run),
+        records.alone(site.database, service, command, dry_run=dry_run),
         site.database.write(keep=not dry_run) as connection,
     ):
         user = find_present(connection, username)
         mine = account_rows.find(connection, service=service, user_id=user.id)
         if not mine or mine[0].absent:
             raise UsageError(f"{username} has no account on {service}")
-        free = replace(
-            mine[0],
-            status=AccountStatus.ABSENT,
-            uid=None,
-            groups=frozenset(),
-            nickname="",
-            data=NOTHING,
-            disabled_at=None,
-            pin=f"unlinked by {current_actor()}",
-        )
-        _record(connection, free, hook, f"accounts unlink {username} {service}")
+        free = replace(records.gone(mine[0]), pin=f"unlinked by {current_actor()}")
+        change = records.Change(username, mine[0], free, "let go by an operator")
+        records.write(connection, hook, RecordVerb.UNLINK, [change], command=command)
     return Linked(username, mine[0])
 
 
-def _hook(site: Site, service: str) -> ServiceHook:
+def reserved(connection: Connection, service: str, user_ids: Iterable[int]) -> dict[int, Account]:
+    """New rows for users who have none on the service yet, by user id."""
+    rows = account_rows.reserve(connection, [(service, id_) for id_ in user_ids])
+    return {id_: Account(service, id_, row_id) for (_, id_), row_id in rows.items()}
+
+
+def hook_of(site: Site, service: str) -> ServiceHook:
+    """The service's hook. Raises UsageError where there is no such service, else its HookError."""
     if service in site.hooks.failed:
         raise site.hooks.failed[service]
     if service not in site.hooks.loaded:
@@ -120,52 +124,25 @@ def _find(manager: Manager, hook: ServiceHook, uid: str | None, name: str | None
     )
 
 
-def _taken_over(
-    connection: Connection, hook: ServiceHook, remote: RemoteAccount, account_id: int, user_id: int
+def taken_over(
+    hook: ServiceHook, user: User, account_id: int, remote: RemoteAccount, managed: frozenset[str]
 ) -> Account:
+    """The record of an account that becomes the user's.
+
+    Of its groups those count as ours that svcctl manages and the user should have. The others were
+    there before, and no run takes them away because they were found; only `update-all-groups`,
+    which makes the managed groups what they should be, does.
+    """
+    groups = (remote.groups or frozenset()) & managed
     return Account(
         service=hook.name,
-        user_id=user_id,
+        user_id=user.id,
         id=account_id,
         status=AccountStatus.ACTIVE if remote.active else AccountStatus.DISABLED,
         uid=remote.uid,
         name=remote.name,
-        groups=(remote.groups or frozenset()) & managed_groups(connection, hook),
+        groups=groups & hook.groups_for(user) if groups else groups,
         nickname=remote.nickname or "",
         data=remote.data,
         disabled_at=None if remote.active else stamp(),
     )
-
-
-def _record(connection: Connection, account: Account, hook: ServiceHook, command: str) -> None:
-    open_now = operation_rows.unfinished(connection, [hook.name])
-    operation_rows.supersede(
-        connection, (row.id for row in open_now if row.account_id == account.id)
-    )
-    account_rows.write(
-        connection, [account_rows.written(account, hook.username_rule.key(account.name))]
-    )
-    run_id = run_rows.begin(
-        connection,
-        command=command,
-        actor=current_actor(),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-    )
-    run_rows.end(connection, run_id, exit_code=0, summary={"account": account.name})
-
-
-@contextmanager
-def _alone(site: Site, service: str, holder: str, *, dry_run: bool) -> Iterator[None]:
-    """The service's lock, for the time of one change; a dry run takes none."""
-    if dry_run:
-        yield
-        return
-    with Locks(site.database, timeout=0, holder=holder) as locks:
-        _, busy = locks.acquire([service])
-        if busy:
-            raise LockedError(
-                f"{service}: another run is at work: {busy[service]}",
-                hint="try again when it has finished",
-            )
-        yield

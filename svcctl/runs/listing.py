@@ -9,6 +9,9 @@ from svcctl.runs.plan import Problem
 from svcctl.store.chunks import chunks
 from svcctl.tripwire import allowed
 
+_PAGE = 2000
+"""So many accounts are looked up in the database at once, however long the service's pages are."""
+
 
 def listed(manager: Manager) -> Iterator[list[RemoteAccount]]:
     """All accounts of the service. Nothing may be concluded before the last page has come.
@@ -18,7 +21,7 @@ def listed(manager: Manager) -> Iterator[list[RemoteAccount]]:
     pages: Iterator[list[RemoteAccount]] | None = None
     while True:
         with _reading():
-            pages = pages or chunks(manager.list_accounts())
+            pages = pages or chunks(manager.list_accounts(), _PAGE)
             page = next(pages, None)
         if page is None:
             return

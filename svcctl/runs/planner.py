@@ -10,9 +10,9 @@ from typing import Any
 
 from svcctl.clock import stamp
 from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, SvcctlError
-from svcctl.hooks.contract import ServiceHook, keeps_default
+from svcctl.hooks.contract import ServiceHook, defect, keeps_default
 from svcctl.hooks.manager import Manager, RemoteAccount
-from svcctl.model import Account, Operation, User, Verb, effect
+from svcctl.model import Account, AccountStatus, Operation, User, Verb, effect, to_json
 from svcctl.runs.decide import checked, decide
 from svcctl.runs.listing import listed, unlisted, with_groups
 from svcctl.runs.plan import Plan, PlannedAccount, Problem, undecided
@@ -157,12 +157,15 @@ class Planner:
         observed: dict[int, frozenset[str]] = {}
         managed = managed_groups(self.connection, hook)
         default = keeps_default(hook, "update_all_groups")
+        sieve = None
+        if self.shortcuts and default and default_policy(hook, self.task.sieve):
+            sieve = Sieve(hook, self.task.sieve)
         pairs: list[tuple[User, Account]] = []
         try:
             with allowed():
                 manager = managers(hook.name)
             for page in listed(manager):
-                pairs.extend(self._matched(hook, manager, page, managed, seen, observed))
+                pairs.extend(self._matched(hook, manager, page, managed, seen, observed, sieve))
                 if default:
                     for user, account in pairs:
                         self._plan_account(hook, user, account, self.task.decide)
@@ -174,11 +177,10 @@ class Planner:
             self.plan.problems.append(unlisted(hook.name, error))
             return
         self.plan.observed.update(observed)
-        for user, rows in stream(self.connection, self.users, (hook.name,)):
-            for row in rows:
-                account = account_rows.from_row(row)
-                if account.active and account.id not in seen:
-                    self.plan.missing.append((hook.name, user.username, account.name))
+        for one in account_rows.live(self.connection, hook.name):
+            chosen = self.users is None or one.user_id in self.users
+            if chosen and one.status == AccountStatus.ACTIVE and one.id not in seen:
+                self.plan.missing.append((hook.name, one.username, one.name))
 
     def _matched(
         self,
@@ -188,27 +190,33 @@ class Planner:
         managed: frozenset[str],
         seen: set[int],
         observed: dict[int, frozenset[str]],
+        sieve: Sieve | None,
     ) -> Iterator[tuple[User, Account]]:
-        ours = account_rows.by_uid(self.connection, hook.name, [remote.uid for remote in page])
+        """Our accounts with the groups that are there, less those of which the sieve can tell."""
+        uids = [remote.uid for remote in page]
+        ours = account_rows.rows_by_uid(self.connection, hook.name, uids)
         # Pages shift while they are read: an account may be listed again.
         people = {
-            account.user_id: account
-            for account in ours.values()
-            if account.id not in self.unsettled and account.id not in seen
+            row[0]: row
+            for row in ours.values()
+            if row[2] not in self.unsettled and row[2] not in seen
         }
-        seen.update(account.id for account in ours.values() if account.id is not None)
+        seen.update(row[2] for row in ours.values())
         if not people:
             return
         known = with_groups(manager, [remote for remote in page if remote.uid in ours])
         remotes = {remote.uid: remote for remote in known}
         chosen = frozenset(people) if self.users is None else self.users & frozenset(people)
         for user, _ in stream(self.connection, chosen, (), states=self.states):
-            account = people[user.id]
-            assert account.uid is not None
-            listed = remotes[account.uid].groups
-            if listed is None:
+            row = people[user.id]
+            shown = remotes[row[4]].groups
+            if shown is None:
                 raise Incomplete(f"{hook.name} does not say who is in which group")
-            real = listed & (managed | account.groups)
+            as_known = sieve is not None and to_json(shown & managed) == row[6]
+            if sieve and as_known and sieve.settled(row, Wants(user)[sieve]):
+                continue
+            account = account_rows.from_row(row)
+            real = shown & (managed | account.groups)
             if real != account.groups:
                 assert account.id is not None
                 observed[account.id] = real
@@ -235,10 +243,7 @@ class Planner:
         except SvcctlError:
             raise
         except Exception as error:
-            raise HookError(
-                f"services.{hook.name}: the hook failed: {type(error).__name__}: {error}",
-                hint="this is a defect in the hook; -vv shows where",
-            ) from error
+            raise defect(hook, error) from error
         finally:
             view.clear()
         for user_id, operations in found.items():

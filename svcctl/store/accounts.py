@@ -1,7 +1,7 @@
 """Accounts as rows: reading them, reserving them, writing what an operation left."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -27,10 +27,11 @@ COLUMNS = (
     accounts.c.pin,
 )
 
+_FETCH = 2000
 _STATUS = {status.value: status for status in AccountStatus}
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def _groups(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
 
@@ -75,8 +76,14 @@ def by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Account]:
 
 def by_uid(connection: Connection, service: str, uids: Iterable[str]) -> dict[str, Account]:
     """The service's accounts by the remote's uid; any number of uids."""
+    rows = rows_by_uid(connection, service, uids)
+    return {uid: from_row(row) for uid, row in rows.items()}
+
+
+def rows_by_uid(connection: Connection, service: str, uids: Iterable[str]) -> dict[str, Any]:
+    """The same as rows of `COLUMNS`."""
     return {
-        row.uid: from_row(row)
+        row[4]: row
         for chunk in chunks(uids)
         for row in connection.execute(
             select(*COLUMNS).where(accounts.c.service == service, accounts.c.uid.in_(chunk))
@@ -213,6 +220,21 @@ def observe(connection: Connection, groups: Mapping[int, frozenset[str]]) -> Non
         for id_, names in groups.items()
     ]
     update_each(connection, _OBSERVE, rows)
+
+
+def live(connection: Connection, service: str) -> Iterator[Any]:
+    """The accounts that exist, by user, streamed: id, user_id, username, name, uid and status."""
+    statement = (
+        select(
+            *(accounts.c.id, accounts.c.user_id, users.c.username),
+            *(accounts.c.name, accounts.c.uid, accounts.c.status),
+        )
+        .join(users, users.c.id == accounts.c.user_id)
+        .where(accounts.c.service == service, accounts.c.status != AccountStatus.ABSENT.value)
+        .order_by(accounts.c.user_id)
+    )
+    with connection.execute(statement.execution_options(yield_per=_FETCH)) as result:
+        yield from result
 
 
 def population(connection: Connection, service: str) -> tuple[int, int]:

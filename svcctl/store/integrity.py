@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Select, Table, and_, func, or_, select
 
 from svcctl.errors import SchemaError
-from svcctl.model import OPEN, AccountStatus, OperationStatus, Verb
+from svcctl.model import OPEN, AccountStatus, OperationStatus, RecordVerb, Verb
 from svcctl.store.database import SCHEMA, Database
 from svcctl.store.tables import accounts, metadata, operations, runs
 
@@ -93,7 +93,7 @@ def _operations(connection: Connection) -> Iterator[Finding]:
     is_open = columns.status.in_(sorted(OPEN))
     rules = (
         (columns.status.not_in(list(OperationStatus)), "status is not one of svcctl's"),
-        (columns.verb.not_in(list(Verb)), "verb is not one of svcctl's"),
+        (columns.verb.not_in([*Verb, *RecordVerb]), "verb is not one of svcctl's"),
         (
             and_(columns.status == OperationStatus.RUNNING, runs.c.ended_at.is_not(None)),
             "is running though its run has ended",

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Update,
+    and_,
     bindparam,
     case,
     func,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from svcctl.clock import stamp
 from svcctl.model import OPEN, OperationStatus, Verb, to_json
 from svcctl.store.chunks import chunks, update_each
+from svcctl.store.runs import Mark
 from svcctl.store.tables import (
     DONE_REMOVAL,
     OPEN_OPERATION,
@@ -302,6 +304,21 @@ def underway(connection: Connection, run_ids: Iterable[int]) -> frozenset[int]:
             .distinct()
         )
     )
+
+
+def worked_on(connection: Connection, services: Iterable[str], since: Mark) -> frozenset[str]:
+    """Those of these services that a run has been at work on since, or was and is not done."""
+    begun = and_(
+        operations.c.run_id.in_(since.underway),
+        operations.c.status.in_((_PENDING, OperationStatus.RUNNING.value)),
+    )
+    lately = or_(operations.c.run_id > since.latest, begun)
+    statement = (
+        select(operations.c.service)
+        .where(lately, operations.c.service.in_(sorted(services)))
+        .distinct()
+    )
+    return frozenset(connection.scalars(statement))
 
 
 def waiting(connection: Connection, account_id: int) -> list[Mapping[str, Any]]:

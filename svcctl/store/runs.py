@@ -1,9 +1,10 @@
 """Runs as rows, and paused services."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from svcctl.clock import stamp
 from svcctl.model import to_json
@@ -42,6 +43,22 @@ def close_unended(connection: Connection, ids: Iterable[int]) -> None:
         update(runs)
         .where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
         .values(ended_at=stamp(), summary=to_json({"died": True}))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment in the life of the database: the latest run, and those that have not ended."""
+
+    latest: int
+    underway: frozenset[int]
+
+
+def mark(connection: Connection) -> Mark:
+    """The moment of this transaction."""
+    latest = connection.scalar(select(func.max(runs.c.id))) or 0
+    return Mark(
+        latest, frozenset(connection.scalars(select(runs.c.id).where(runs.c.ended_at.is_(None))))
     )
 
 

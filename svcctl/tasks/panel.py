@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from svcctl.errors import HookError
-from svcctl.hooks.contract import ServiceHook
+from svcctl.hooks.contract import ServiceHook, defect
 from svcctl.model import ServiceRow, User
 from svcctl.store import accounts as account_rows
 
@@ -34,7 +34,7 @@ def rows(
             if hook.show_service_ctrl(user, user.state):
                 shown[name] = hook.render_service_ctrl(user)
         except Exception as error:  # noqa: BLE001 - a hook is foreign code; one never stops the rest
-            failed[name] = _defect(hook, error)
+            failed[name] = defect(hook, error)
         finally:
             view.clear()
     return shown, failed
@@ -47,12 +47,5 @@ def html(rows: Mapping[str, ServiceRow], hooks: Mapping[str, ServiceHook]) -> st
         try:
             parts.append(hooks[name].render_html(row).rstrip("\n"))
         except Exception as error:
-            raise _defect(hooks[name], error) from error
+            raise defect(hooks[name], error) from error
     return "\n".join(["<table>", *parts, "</table>"])
-
-
-def _defect(hook: ServiceHook, error: Exception) -> HookError:
-    return HookError(
-        f"services.{hook.name}: the hook failed: {type(error).__name__}: {error}",
-        hint="this is a defect in the hook; -vv shows where",
-    )

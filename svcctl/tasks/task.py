@@ -108,6 +108,7 @@ UPDATE_ALL_GROUPS = Task(
     frozenset({Verb.CHANGE_GROUPS}),
     needs=(Verb.CHANGE_GROUPS,),
     remote="list",
+    sieve=frozenset({"groups"}),
 )
 SYNC = Task(
     "sync",

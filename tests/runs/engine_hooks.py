@@ -395,7 +395,7 @@ class TwiceManager(SandboxManager):
     def list_accounts(self) -> Iterator[RemoteAccount]:
         first = list(super().list_accounts())
         yield from first
-        for number in range(1000):
+        for number in range(3000):
             yield RemoteAccount(f"foreign-{number}", f"foreign{number}", groups=frozenset())
         yield from first
 

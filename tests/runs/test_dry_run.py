@@ -143,6 +143,7 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("accounts set-password", ["ada", "--service", "lab"], None, 0),
     ("accounts link", ["eve", "--service", "lab", "--name", "evelyn"], strange, 0),
     ("accounts unlink", ["ada", "--service", "lab"], None, 0),
+    ("accounts refresh", ["--all", "--service", "lab"], drifted, 0),
     ("accounts hold", ["ada"], None, 0),
     ("accounts hold", ["ada", "--release"], pinned, 0),
     ("services pause", ["lab"], None, 0),
