@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from svcctl.cli import app
 from svcctl.hooks.manager import NewAccount
+from svcctl.store.tables import metadata
 
 Build = Callable[..., World]
 SIDECARS = ("-wal", "-shm", "-journal")
@@ -112,11 +113,9 @@ def unset(w: World) -> None:
 
 
 def old(w: World) -> None:
-    w.site.execute("DELETE FROM alembic_version")
-    for table in ("operations", "runs", "accounts", "memberships", "groups", "users", "states"):
-        w.site.execute(f"DROP TABLE IF EXISTS {table}")
-    for table in ("notifications", "paused_services", "alembic_version"):
-        w.site.execute(f"DROP TABLE IF EXISTS {table}")
+    with w.site.database.write() as connection:
+        metadata.drop_all(connection)
+    w.site.execute("DROP TABLE alembic_version")
 
 
 CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
