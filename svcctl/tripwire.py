@@ -149,8 +149,12 @@ class _Watch:
                     sys.dont_write_bytecode = self._dont_write_bytecode
 
 
-def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if not (armed := _watch.armed):
+_watch = _Watch()
+
+
+# The interpreter empties this module before it has ended: what is asked every time is bound here.
+def _audit(event: str, args: tuple[Any, ...], watch: _Watch = _watch) -> None:
+    if not (armed := watch.armed):
         return
     describe = _WATCHED.get(event) or _FAMILIES.get(event.partition(".")[0])
     if describe is None or _here.depth:
@@ -352,4 +356,3 @@ _FAMILIES: dict[str, _Describe] = dict.fromkeys(
 )
 
 _here = _Here()
-_watch = _Watch()

@@ -367,3 +367,21 @@ def test_nested_tripwires_all_record_what_happens_in_them(tmp_path: Path) -> Non
     assert inner.records == outer.records[:1]
     assert ending.value.records == tuple(outer.records)
     assert len(outer.records) == 2
+
+
+def test_what_happens_while_the_interpreter_ends_is_no_ones_business() -> None:
+    """It empties a module that something still refers to, the tripwire's too."""
+    program = """
+import builtins
+import svcctl.tripwire as module
+
+class Late:
+    def __del__(self, open=open):
+        open("/dev/null").close()
+
+with module.tripwire("planning"):
+    module.late = Late()
+builtins.module = module
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert ended.stderr == b""
