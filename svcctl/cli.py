@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -234,6 +235,11 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+@cache
+def _command() -> Any:
+    return build_command(app)
+
+
 def _run(argv: list[str]) -> int:
     from typer._click.exceptions import ClickException
 
@@ -241,7 +247,7 @@ def _run(argv: list[str]) -> int:
         complain(UsageError("an argument is not UTF-8 text", hint="check how it was typed"))
         return int(ExitCode.USAGE)
     try:
-        code = app(args=argv, prog_name="svcctl", standalone_mode=False)
+        code = _command()(args=argv, prog_name="svcctl", standalone_mode=False)
     except SystemExit as done:
         code = done.code
         return code if isinstance(code, int) else ExitCode.OK if code is None else ExitCode.FAILED

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from svcctl.errors import ConfigError, HookError, ManagerError, UsageError
 from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.manager import Manager
 from svcctl.model import Verb
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "svcctl.hooks"
 """The entry-point group in which packages offer their hooks."""
@@ -108,7 +111,8 @@ def _redacted(text: str, private: Iterable[str]) -> str:
 
 def available() -> dict[str, list[str]]:
     """The hooks that installed packages offer: name -> the packages that do."""
-    return {name: sorted(packages) for name, packages in _Offers().packages.items()}
+    offers = _Offers()
+    return {name: offers.packages(name) for name in offers.entries}
 
 
 def hook_class(name: str) -> type[ServiceHook]:
@@ -201,28 +205,31 @@ class _Offers:
     """The entry points of the installed packages; looked up once, and only if a name needs it."""
 
     @cached_property
-    def packages(self) -> dict[str, dict[str, tuple[str, str]]]:
-        """Name -> package -> module and class."""
+    def entries(self) -> "dict[str, list[EntryPoint]]":
         from importlib.metadata import entry_points
 
-        found: dict[str, dict[str, tuple[str, str]]] = {}
+        found: dict[str, list[EntryPoint]] = {}
         for entry in entry_points(group=GROUP):
-            package = entry.dist.name if entry.dist else "?"
-            found.setdefault(entry.name, {})[package] = (entry.module, entry.attr)
+            found.setdefault(entry.name, []).append(entry)
         return found
 
+    def packages(self, name: str) -> list[str]:
+        """Who offers the name. Asked seldom: for a package's own name its metadata is read."""
+        offering = {entry.dist.name if entry.dist else "?" for entry in self.entries.get(name, ())}
+        return sorted(offering)
+
     def find(self, name: str, key: str) -> tuple[str, str]:
-        packages = self.packages.get(name, {})
-        if not packages:
-            remedy = suggest(name, self.packages)
+        entries = self.entries.get(name, ())
+        if not entries:
+            remedy = suggest(name, self.entries)
             _blame(key, f"no hook is called {name}", remedy or "write package.module:Class")
-        if len(packages) > 1:
+        if len(entries) > 1 and len(packages := self.packages(name)) > 1:
             _blame(
                 key,
-                f"{name} is offered by {' and by '.join(sorted(packages))}",
+                f"{name} is offered by {' and by '.join(packages)}",
                 "uninstall one, or write package.module:Class",
             )
-        return next(iter(packages.values()))
+        return entries[-1].module, entries[-1].attr
 
 
 def _configure(
