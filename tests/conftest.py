@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, event, text
 
 from svcctl.cli import main
 from svcctl.config.load import load
-from svcctl.store.database import SCHEMA, Database
-from svcctl.store.tables import metadata
+from svcctl.store.database import Database
+from svcctl.store.migrate import upgrade
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,51 @@ class Site:
             connection.execute(text(statement), values)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary folders lie in memory where there is room: no test waits for a disk to be sure."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        there = os.statvfs(memory)
+        if there.f_bavail * there.f_frsize > 4 * 2**30 and not there.f_flag & os.ST_NOEXEC:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+class _Statements(dict[Any, Any]):
+    """Compiled statements for all engines of one kind; each would compile its own again."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get((key[0].name, *key[1:]), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__((key[0].name, *key[1:]), compiled)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements() -> Iterator[None]:
+    statements = _Statements()
+
+    def share(connection: Connection) -> None:
+        connection.execution_options(compiled_cache=statements)
+
+    event.listen(Engine, "engine_connect", share)
+    yield
+    event.remove(Engine, "engine_connect", share)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database that was migrated once, to be copied."""
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('template')}/svcctl.db")
+    upgrade(database)
+    database.close()
+    assert database.path
+    return database.path
+
+
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Site]]:
+def site(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Site]]:
     """`site(config)`: write the configuration, make the database, stand in the folder."""
     opened: list[Database] = []
 
@@ -79,19 +123,54 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         monkeypatch.chdir(tmp_path)
         (tmp_path / "svcctl.toml").write_text(config, encoding="utf-8")
         database = Database(load(tmp_path / "svcctl.toml").database_url)
+        assert database.path
         opened.append(database)
         database.create_file()
-        with database.write() as connection:
-            metadata.create_all(connection)
-            connection.execute(text("CREATE TABLE alembic_version (version_num TEXT PRIMARY KEY)"))
-            connection.execute(
-                text("INSERT INTO alembic_version VALUES (:schema)"), {"schema": SCHEMA}
-            )
+        shutil.copyfile(sqlite_template, database.path)
         return Site(tmp_path, database)
 
     yield build
     for database in opened:
         database.close()
+
+
+class Prepared(Protocol):
+    """`prepared(config, prepare)`: the site with this configuration, as `prepare` leaves it.
+
+    It is prepared once and then copied. `variant` is whatever else decides how it is left.
+    """
+
+    def __call__(
+        self, config: str, prepare: Callable[[Site], object], *variant: object
+    ) -> Site: ...
+
+
+@pytest.fixture(scope="session")
+def originals() -> dict[object, Path]:
+    """The folders of sites that were prepared."""
+    return {}
+
+
+@pytest.fixture
+def prepared(
+    site: Callable[[str], Site],
+    originals: dict[object, Path],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Prepared:
+    def build(config: str, prepare: Callable[[Site], object], *variant: object) -> Site:
+        made = site(config)
+        key = (config, prepare.__module__, prepare.__qualname__, *variant)
+        if key in originals:
+            shutil.copytree(originals[key], tmp_path, dirs_exist_ok=True)
+        else:
+            prepare(made)
+            made.database.close()
+            originals[key] = tmp_path_factory.mktemp("original") / "site"
+            shutil.copytree(tmp_path, originals[key])
+        return made
+
+    return build
 
 
 @pytest.fixture

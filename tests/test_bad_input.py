@@ -9,19 +9,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from svcctl.cli import main
 from svcctl.hooks.sandbox import SandboxManager
 from svcctl.locks import service_locks
-from svcctl.store.database import Database
 
 if TYPE_CHECKING:
-    from tests.conftest import Result, Site, Svcctl
+    from tests.conftest import Prepared, Result, Site, Svcctl
 
 BROKEN = Path(__file__).parent / "broken"
 BASE = """
@@ -63,48 +61,18 @@ class Said(NamedTuple):
     stderr: str
 
 
-@pytest.fixture(scope="module")
-def originals() -> Iterator[dict[str, "Site"]]:
-    """Sites that were made once, to be copied."""
-    folder = Path(tempfile.mkdtemp(prefix="svcctl-test-"))
-    yield {"": cast("Site", folder)}
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
-def in_step(
-    site: "Callable[[str], Site]",
-    svcctl: "Svcctl",
-    originals: dict[str, "Site"],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[str], "Site"]]:
+def in_step(prepared: "Prepared", svcctl: "Svcctl") -> Callable[[str], "Site"]:
     """`in_step(services)`: four people with accounts on them, everything in step."""
-    opened: list[Database] = []
 
-    def build(services: str) -> "Site":
-        if services not in originals:
-            made = site(BASE + services)
-            made.write("people.csv", PEOPLE)
-            made.write("wiki.htpasswd", "")
-            made.write("wiki.groups", "")
-            for words in (["directory", "pull"], ["sync", "--all"]):
-                assert svcctl(*words).exit_code == 0
-            made.database.close()
-            folder = cast("Path", originals[""]) / str(len(originals))
-            shutil.copytree(tmp_path, folder)
-            originals[services] = replace(made, folder=folder)
-            return made
-        shutil.copytree(originals[services].folder, tmp_path, dirs_exist_ok=True)
-        for name in [name for name in os.environ if name.startswith("SVCCTL_")]:
-            monkeypatch.delenv(name)
-        monkeypatch.chdir(tmp_path)
-        opened.append(Database(f"sqlite:///{tmp_path}/svcctl.db"))
-        return replace(originals[services], folder=tmp_path, database=opened[0])
+    def prepare(made: "Site") -> None:
+        made.write("people.csv", PEOPLE)
+        made.write("wiki.htpasswd", "")
+        made.write("wiki.groups", "")
+        for words in (["directory", "pull"], ["sync", "--all"]):
+            assert svcctl(*words).exit_code == 0
 
-    yield build
-    for database in opened:
-        database.close()
+    return lambda services: prepared(BASE + services, prepare)
 
 
 @pytest.fixture

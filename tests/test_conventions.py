@@ -29,7 +29,7 @@ from svcctl.hooks.sandbox import SandboxManager
 from svcctl.locks import service_locks
 
 if TYPE_CHECKING:
-    from tests.conftest import Site, Svcctl
+    from tests.conftest import Prepared, Site, Svcctl
 
 BROKEN = Path(__file__).parent / "broken"
 BASE = """
@@ -63,17 +63,21 @@ PEOPLE = [
 
 
 @pytest.fixture
-def club(site: "Callable[[str], Site]", svcctl: "Svcctl") -> "Site":
+def club(made: "Callable[[str], Site]") -> "Site":
     """Eight people with accounts on lab, everything in step."""
-    return made(site, svcctl, lab())
+    return made(lab())
 
 
-def made(site: "Callable[[str], Site]", svcctl: "Svcctl", services: str) -> "Site":
-    one = site(BASE + services)
-    one.write("people.csv", rows_of(*PEOPLE))
-    for words in (["directory", "pull"], ["sync", "--all"]):
-        assert svcctl(*words).exit_code == 0
-    return one
+@pytest.fixture
+def made(prepared: "Prepared", svcctl: "Svcctl") -> "Callable[[str], Site]":
+    """`made(services)`: eight people with accounts on them, everything in step."""
+
+    def prepare(one: "Site") -> None:
+        one.write("people.csv", rows_of(*PEOPLE))
+        for words in (["directory", "pull"], ["sync", "--all"]):
+            assert svcctl(*words).exit_code == 0
+
+    return lambda services: prepared(BASE + services, prepare)
 
 
 def lose(club: "Site", svcctl: "Svcctl", *names: str) -> None:
@@ -249,10 +253,10 @@ def test_every_exit_code_that_can_happen_is_tested() -> None:
 
 
 def test_of_several_codes_the_gravest_is_given(
-    site: "Callable[[str], Site]", svcctl: "Svcctl"
+    made: "Callable[[str], Site]", svcctl: "Svcctl"
 ) -> None:
     names = ("broken", "cut", "refusing", "held", "busy", "fine")
-    club = made(site, svcctl, "".join(lab(name) for name in names))
+    club = made("".join(lab(name) for name in names))
     # What was put into groups there by hand is to be put right, on each in its own way.
     for name in names:
         with closing(sandbox(club.folder, name)) as manager:

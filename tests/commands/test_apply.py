@@ -35,6 +35,7 @@ access.states = ["Member"]
 [services.web]
 hook = "htpasswd"
 password_file = "passwords"
+cost = 4
 create = "auto"
 access.states = ["Member"]
 """
@@ -42,27 +43,29 @@ AGAIN = "hint: make a new plan: svcctl plan --out FILE\n"
 PEOPLE = ("ada", "bob", "eve", "kim", "zoe")
 
 
-def build(site: Any, svcctl: Any, config: str = CONFIG) -> Any:
-    built = site(config)
-    built.write("passwords", "")
-    rows = "".join(f"{number},{user},corp\n" for number, user in enumerate(PEOPLE))
-    built.write("people.csv", f"id,username,groups\n{rows}")
-    assert svcctl("directory", "pull").exit_code == 0
-    return built
+def build(prepared: Any, svcctl: Any, config: str = CONFIG, *, settled: bool = False) -> Any:
+    def prepare(built: Any) -> None:
+        built.write("passwords", "")
+        rows = "".join(f"{number},{user},corp\n" for number, user in enumerate(PEOPLE))
+        built.write("people.csv", f"id,username,groups\n{rows}")
+        assert svcctl("directory", "pull").exit_code == 0
+        if settled:
+            assert svcctl("sync", "--all").exit_code == 0
+            svcctl("groups", "remove", "corp", "ada", "--no-sync")
+
+    return prepared(config, prepare, settled)
 
 
 @pytest.fixture
-def here(site: Any, svcctl: Any) -> Any:
+def here(prepared: Any, svcctl: Any) -> Any:
     """Five people who may have accounts, and have none."""
-    return build(site, svcctl)
+    return build(prepared, svcctl)
 
 
 @pytest.fixture
-def settled(here: Any, svcctl: Any) -> Any:
+def settled(prepared: Any, svcctl: Any) -> Any:
     """The same in sync; ada is to lose her accounts, which is allowed."""
-    assert svcctl("sync", "--all").exit_code == 0
-    svcctl("groups", "remove", "corp", "ada", "--no-sync")
-    return here
+    return build(prepared, svcctl, settled=True)
 
 
 @contextmanager
@@ -321,6 +324,7 @@ def test_a_place_that_cannot_be_written_is_said_before_planning(
 def test_a_file_is_written_whole_or_the_old_one_stays(here: Any, svcctl: Any) -> None:
     save(svcctl, "ada")
     old = Path("plan.json").read_bytes()
+    here.rows("SELECT 1")  # a reader: what the database keeps beside it, larger than that, is there
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:

@@ -38,13 +38,15 @@ def _moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def here(site: Any, svcctl: Any) -> Any:
+def here(prepared: Any, svcctl: Any) -> Any:
     """Run 1: ada's chat account, and a wiki account that was denied."""
-    built = site(CONFIG)
-    svcctl("users", "add", "ada", "--group", "corp", "--no-sync")
-    svcctl("users", "add", "bob", "--no-sync")
-    assert svcctl("sync", "--all").exit_code == 1
-    return built
+
+    def prepare(_: Any) -> None:
+        svcctl("users", "add", "ada", "--group", "corp", "--no-sync")
+        svcctl("users", "add", "bob", "--no-sync")
+        assert svcctl("sync", "--all").exit_code == 1
+
+    return prepared(CONFIG, prepare)
 
 
 def document(result: Any) -> Any:

@@ -19,6 +19,7 @@ groups.enabled = false
 [services.web]
 hook = "htpasswd"
 password_file = "passwords"
+cost = 4
 create = "auto"
 access.states = ["Member"]
 """

@@ -27,13 +27,15 @@ PEOPLE = ("ada", "bob", "eve", "kim", "zoe")
 
 
 @pytest.fixture
-def here(site: Any, svcctl: Any) -> Any:
+def here(prepared: Any, svcctl: Any) -> Any:
     """Five people who may have accounts; chat creates none by itself."""
-    built = site(CONFIG)
-    rows = "".join(f"{number},{user},corp\n" for number, user in enumerate(PEOPLE))
-    built.write("people.csv", f"id,username,groups\n{rows}")
-    assert svcctl("directory", "pull").exit_code == 0
-    return built
+
+    def prepare(built: Any) -> None:
+        rows = "".join(f"{number},{user},corp\n" for number, user in enumerate(PEOPLE))
+        built.write("people.csv", f"id,username,groups\n{rows}")
+        assert svcctl("directory", "pull").exit_code == 0
+
+    return prepared(CONFIG, prepare)
 
 
 def break_(svcctl: Any, service: str, method: str, fault: str) -> None:

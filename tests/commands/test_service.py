@@ -19,6 +19,7 @@ path = "other.db"
 [services.web]
 hook = "htpasswd"
 password_file = "passwords"
+cost = 4
 """
 BROKEN = """
 [services.broken]

@@ -1,13 +1,12 @@
 """`svcctl users`: looking at people, and what an operator says of them."""
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Site, Svcctl
+    from tests.conftest import Prepared, Site, Svcctl
 
 CONFIG = """
 [directory]
@@ -32,13 +31,15 @@ access = { states = ["Member"] }
 
 
 @pytest.fixture
-def club(site: "Callable[[str], Site]", svcctl: "Svcctl") -> "Site":
+def club(prepared: "Prepared", svcctl: "Svcctl") -> "Site":
     """ada (corp, fc) and bob of a source, own of nobody's."""
-    made = site(CONFIG)
-    made.write("people.csv", "id,username,groups,email\n1,ada,corp;fc,ada@x\n2,bob,,bob@x\n")
-    assert svcctl("directory", "pull").exit_code == 0
-    assert svcctl("users", "add", "own").exit_code == 0
-    return made
+
+    def prepare(made: "Site") -> None:
+        made.write("people.csv", "id,username,groups,email\n1,ada,corp;fc,ada@x\n2,bob,,bob@x\n")
+        assert svcctl("directory", "pull").exit_code == 0
+        assert svcctl("users", "add", "own").exit_code == 0
+
+    return prepared(CONFIG, prepare)
 
 
 def snapshot(site: "Site") -> list[object]:

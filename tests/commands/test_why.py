@@ -23,6 +23,7 @@ removal = { mode = "disable", delete_after = "30d" }
 [services.web]
 hook = "htpasswd"
 password_file = "passwords"
+cost = 4
 access.states = ["Member"]
 """
 GIVEN = "state Member is in access.states"
@@ -39,17 +40,19 @@ def _moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def here(site: Any, svcctl: Any) -> Any:
+def here(prepared: Any, svcctl: Any) -> Any:
     """ada, bob and eve are members and have accounts on chat; zed is a guest."""
-    built = site(CONFIG)
-    built.write("passwords", "")
-    for user in ("ada", "bob", "eve"):
-        arguments = ("corp_ticker=X", f"character_name={user.title()}", "--group", "corp")
-        svcctl("users", "add", user, *arguments, "--no-sync")
-    svcctl("users", "add", "zed", "--no-sync")
-    for user in ("ada", "bob", "eve"):
-        assert svcctl("sync", user).exit_code == 0
-    return built
+
+    def prepare(built: Any) -> None:
+        built.write("passwords", "")
+        for user in ("ada", "bob", "eve"):
+            arguments = ("corp_ticker=X", f"character_name={user.title()}", "--group", "corp")
+            svcctl("users", "add", user, *arguments, "--no-sync")
+        svcctl("users", "add", "zed", "--no-sync")
+        for user in ("ada", "bob", "eve"):
+            assert svcctl("sync", user).exit_code == 0
+
+    return prepared(CONFIG, prepare)
 
 
 def document(result: Any, exit_code: int = 0) -> Any:

@@ -19,7 +19,7 @@ from svcctl.hooks.sandbox import SandboxManager
 from svcctl.store.notifications import add
 
 if TYPE_CHECKING:
-    from tests.conftest import Result, Svcctl
+    from tests.conftest import Prepared, Result, Site, Svcctl
 
 PASSWORD = "correct horse battery staple"
 LAB = """
@@ -102,19 +102,26 @@ class Club:
 
 @pytest.fixture
 def build(
-    site: Any, svcctl: "Svcctl", sink: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+    prepared: "Prepared",
+    svcctl: "Svcctl",
+    sink: Any,
+    authority: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Club]]:
     children: list[subprocess.Popen[str]] = []
 
     def make(emails: dict[str, str] | None = None) -> Club:
         emails = emails or {name: f"{name}@example.org" for name in PEOPLE}
-        here = site(LAB)
+        lines = [f'{n},{name},corp,"{mail}"' for n, (name, mail) in enumerate(emails.items())]
+
+        def prepare(here: "Site") -> None:
+            here.write("people.csv", "\n".join(["id,username,groups,email", *lines]) + "\n")
+            assert svcctl("directory", "pull").exit_code == 0
+            assert svcctl("sync", "--all").exit_code == 0
+
+        here = prepared(LAB, prepare, *lines)
         monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
         authority.file(here.folder / "ca.pem")
-        lines = [f'{n},{name},corp,"{mail}"' for n, (name, mail) in enumerate(emails.items())]
-        here.write("people.csv", "\n".join(["id,username,groups,email", *lines]) + "\n")
-        assert svcctl("directory", "pull").exit_code == 0
-        assert svcctl("sync", "--all").exit_code == 0
         club = Club(here, svcctl, sink, list(emails), children)
         club.configure(NOTIFY)
         return club

@@ -23,12 +23,31 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture
-def world(site: Any, svcctl: Any, forks: Forks) -> Iterator[Callable[..., World]]:
-    """`world(service tables…, top="")`: a site with these services and nobody in it."""
+def world(site: Any, prepared: Any, svcctl: Any, forks: Forks) -> Iterator[Callable[..., World]]:
+    """`world(service tables…, top="")`: a site with these services and nobody in it.
+
+    With `people`, as that function left it; `variant` is what else it depends on.
+    """
     made: list[World] = []
 
-    def build(*tables: str, top: str = "", states: str = STATES) -> World:
-        made.append(World(site(top + states + "".join(tables)), svcctl, forks))
+    def build(
+        *tables: str,
+        top: str = "",
+        states: str = STATES,
+        people: Callable[[World], None] | None = None,
+        variant: object = None,
+    ) -> World:
+        config = top + states + "".join(tables)
+
+        def populate(one: Any) -> None:
+            if people is not None:
+                people(World(one, svcctl, forks))
+
+        if people is None:
+            one = site(config)
+        else:
+            one = prepared(config, populate, people.__module__, people.__qualname__, variant)
+        made.append(World(one, svcctl, forks))
         return made[-1]
 
     yield build

@@ -28,9 +28,11 @@ def out_of_step(world: Build) -> Callable[..., World]:
     """`out_of_step(20)`: so many people on lab whose nicknames are to become x…; then `more`."""
 
     def build(count: int, more: str = "", *, hook: str = "sandbox", also: str = "") -> World:
-        w = world(lab())
-        w.people(names(count), "staff")
-        assert w.svcctl("sync", "--all").exit_code == 0
+        def people(w: World) -> None:
+            w.people(names(count), "staff")
+            assert w.svcctl("sync", "--all").exit_code == 0
+
+        w = world(lab(), people=people, variant=count)
         text = (w.site.folder / "svcctl.toml").read_text().replace('"sandbox"', f'"{hook}"')
         w.site.configure(text + 'name_format = "{username}x"\n' + more + also)
         return w

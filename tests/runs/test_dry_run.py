@@ -182,6 +182,11 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
+def in_step(w: World) -> None:
+    w.people(["ada", "bob", *names(20)], "staff")
+    assert w.svcctl("sync", "--all").exit_code == 0
+
+
 def settle(w: World) -> None:
     """Into the files with everything, as when nobody has them open."""
     w.site.database.close()
@@ -210,9 +215,8 @@ def test_a_dry_run_writes_nothing_and_exits_as_the_real_run_does(
         lab(),
         lab("other", create="manual"),
         top='[directory.sources.people]\ntype = "csv"\npath = "people.csv"\n',
+        people=in_step,
     )
-    w.people(["ada", "bob", *names(20)], "staff")
-    assert w.svcctl("sync", "--all").exit_code == 0
     if prepare is not None:
         prepare(w)
     settle(w)

@@ -49,10 +49,12 @@ def site_of(world: Build) -> Callable[..., World]:
     """`site_of(20)`: so many people with accounts on lab; `more` goes into its table."""
 
     def build(count: int, more: str = "", **options: Any) -> World:
-        w = world(lab(more=more, **options), top='default_name_format = "{username}"\n')
-        w.people(names(count), "staff", "fc")
-        assert w.svcctl("sync", "--all").exit_code == 0
-        return w
+        def people(w: World) -> None:
+            w.people(names(count), "staff", "fc")
+            assert w.svcctl("sync", "--all").exit_code == 0
+
+        top = 'default_name_format = "{username}"\n'
+        return world(lab(more=more, **options), top=top, people=people, variant=count)
 
     return build
 

@@ -15,12 +15,13 @@ GRACE = f'{REMOVAL}\nname_format = "[{{corp_ticker}}] {{username}}"'
 def staffed(world: Build) -> Callable[..., World]:
     """`staffed(more)`: ada and twenty others with accounts on lab."""
 
-    def build(more: str = "", states: str = STATES) -> World:
-        w = world(lab(more=more), states=states)
+    def people(w: World) -> None:
         w.people(["ada"], "staff", "pilots", attributes={"corp_ticker": "GEAR"})
         w.people(names(20), "staff")
         assert w.run("sync", "--all")[0] == 0
-        return w
+
+    def build(more: str = "", states: str = STATES) -> World:
+        return world(lab(more=more), states=states, people=people)
 
     return build
 

@@ -112,15 +112,6 @@ def postgres() -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('template')}/svcctl.db")
-    upgrade(database)
-    database.close()
-    assert database.path
-    return database.path
-
-
 @pytest.fixture
 def reopen() -> Iterator[Callable[..., Database]]:
     """`reopen(database, read_only=True, busy=0.1)`: the same database once more."""
