@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from svcctl.config.secrets import Secret
-from svcctl.config.service import Duration, Frozen
+from svcctl.config.service import Duration, Frozen, Rate
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MEBIBYTE = 1 << 20
@@ -58,6 +58,11 @@ class Http(Frozen):
     client_key: Path | None = Field(None, description="PEM file of the certificate's key")
     proxy: HttpUrl | None = Field(
         None, description="a proxy for this remote; default: HTTPS_PROXY and NO_PROXY"
+    )
+    rate: Rate | None = Field(
+        None,
+        description='requests that the remote allows, like "10/s" or "5000/h", sent evenly; '
+        "default: what it says in its answers, else what its refusals tell",
     )
     plain: bool = Field(
         default=False, description="true: credentials may go over http:// to another machine"

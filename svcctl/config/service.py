@@ -50,6 +50,18 @@ Duration = Annotated[
 """A duration like `90s`, `13m`, `2h`, `30d`."""
 
 
+_RATE = r"^[1-9][0-9]*/([1-9][0-9]*)?[smhd]$"
+Rate = Annotated[str, Field(pattern=_RATE)]
+"""So many per time: `5/s`, `250/48h`."""
+
+
+def read_rate(rate: str) -> tuple[float, float]:
+    """How many, and in how many seconds."""
+    calls, _, per = rate.partition("/")
+    span = per if per[0].isdecimal() else f"1{per}"
+    return float(calls), parse_duration(span).total_seconds()
+
+
 class Frozen(BaseModel):
     """A settings table: immutable, and a key that it does not know is an error."""
 
@@ -156,9 +168,8 @@ class HookConfig(Frozen):
     concurrency: int | None = Field(
         None, ge=1, le=64, description="calls at once; never more than the manager allows"
     )
-    rate: str | None = Field(
+    rate: Rate | None = Field(
         None,
-        pattern=r"^[1-9][0-9]*/([1-9][0-9]*)?[smhd]$",
         description='operations per time, like "5/s" or "250/48h"; default: the manager\'s',
     )
     notify: bool = Field(default=True, description="tell users when they lose their account")

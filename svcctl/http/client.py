@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from svcctl import __version__
 from svcctl.config.http import Http
+from svcctl.config.service import read_rate
 from svcctl.errors import (
     Conflict,
     Denied,
@@ -114,7 +115,8 @@ class HttpClient:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.http = http or Http()
-        self.pace = Pace()
+        calls, per = read_rate(self.http.rate) if self.http.rate else (0.0, 1.0)
+        self.pace = Pace(calls / per or None)
         self._auth = auth or Auth()
         self._headers = {
             "User-Agent": f"svcctl/{__version__}",
@@ -184,12 +186,19 @@ class HttpClient:
 
     def _once(self, asked: _Request) -> Answer:
         """The answer in our turn, after one more try with a fresh token where that may help."""
-        self.pace.turn(longest=LONGEST_TURN)
-        answer = self._followed(asked)
-        if answer.status == HTTPStatus.UNAUTHORIZED and self._auth.renew():
+        turn = self.pace.turn(longest=LONGEST_TURN)
+        try:
             answer = self._followed(asked)
-        refused = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        self.pace.heard(answer.headers, retry_after(answer.headers) if refused else None)
+            if answer.status == HTTPStatus.UNAUTHORIZED and self._auth.renew():
+                answer = self._followed(asked)
+        except BaseException:
+            self.pace.lost(turn)
+            raise
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            error = self.error(answer)
+            error.retry_after = self.pace.refused(turn, answer.headers, error.retry_after)
+            raise error
+        self.pace.heard(turn, answer.headers)
         return answer
 
     def _followed(self, asked: _Request) -> Answer:

@@ -1,66 +1,130 @@
-"""When the next request may go out, as far as the remote's answers say."""
+"""When the next request may go out."""
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from svcctl.errors import RateLimited
+from svcctl.http.limit import Learned, Quota, remaining
 
-_EPOCH = 1_000_000_000
-"""A reset beyond this many seconds is a moment (Unix time), not a span."""
-_DRAFT = re.compile(r'(?:"[^"]*"|[\w-]+)\s*;\s*r=(\d+)\s*;\s*t=(\d+)')
-"""`RateLimit: "default";r=50;t=30` of draft-ietf-httpapi-ratelimit-headers."""
+FIRST_BREAK = 0.5
+"""Seconds after a refusal that asks for no particular time; doubled while it goes on."""
+LONGEST_BREAK = 60.0
+SPARE = 0.98
+"""Of a rate that was declared so much is used: on the way, requests come closer together."""
+_SOON = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A request that may go out; to be given back by `heard` or `lost`."""
+
+    number: int
+    sent: float
 
 
 class Pace:
-    """Turns for many threads: nobody sends while the remote has nothing left for us.
+    """Turns for many threads: nobody sends before the remote wants it.
 
-    clock: seconds that only grow. sleep: waits that long.
+    rate: requests a second that are allowed, None: to be found out. clock: seconds that only grow.
+    sleep: waits that long.
     """
 
     def __init__(
         self,
+        rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._until = 0.0
         self._lock = threading.Lock()
+        self._number = 0
+        self._flying = 0
+        self._until = 0.0
+        self._break = FIRST_BREAK
+        self._next = 0.0
+        self._shut = False
+        self._probe: int | None = None
+        self._quota = Quota()
+        self._learned = Learned(None if rate is None else rate * SPARE)
 
-    def turn(self, *, longest: float) -> None:
-        """Wait until a request may go out. Raises RateLimited where that is over `longest` s."""
-        while (wait := self._until - self._clock()) > 0:
-            if wait > longest:
-                raise RateLimited("the remote asked for a break", retry_after=wait)
-            self._sleep(wait)
+    def turn(self, *, longest: float) -> Turn:
+        """Wait until a request may go out. Raises RateLimited where that takes over `longest` s."""
+        waited = 0.0
+        while not isinstance(found := self.ask(), Turn):
+            waited += found
+            if waited > longest:
+                raise RateLimited("the remote asked for a break", retry_after=found)
+            self._sleep(found)
+        return found
 
-    def heard(self, headers: Mapping[str, str], retry_after: float | None) -> None:
-        """Learn from an answer; retry_after: the seconds that a refusal asked for."""
-        seconds = retry_after if retry_after is not None else exhausted(headers)
-        if seconds is not None:
-            with self._lock:
-                self._until = max(self._until, self._clock() + seconds)
+    def ask(self) -> Turn | float:
+        """A turn, or the seconds after which to ask again."""
+        with self._lock:
+            now = self._clock()
+            if (wait := self._wait(now)) > 0:
+                return wait
+            self._number += 1
+            self._flying += 1
+            self._quota.sent()
+            if self._shut:
+                self._probe = self._number
+            if self._learned.rate is not None:
+                even = 1 / self._learned.rate
+                # A thread that woke up late is made up for, but only by half.
+                self._next = max(self._next, now - even / 2) + even
+            return Turn(self._number, now)
 
+    def _wait(self, now: float) -> float:
+        if now < self._until:
+            return self._until - now
+        if self._probe is not None:
+            return _SOON
+        if self._quota.known:
+            return self._quota.wait(now, self._flying)
+        return self._next - now if self._learned.rate is not None else 0.0
 
-def exhausted(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the remote takes requests again, None: there are some left, or it is silent.
+    def heard(self, turn: Turn, headers: Mapping[str, str]) -> None:
+        """The request was let through, whatever became of it."""
+        with self._lock:
+            now = self._clock()
+            self._landed(turn)
+            self._quota.heard(headers, now=now, number=turn.number, flying=self._flying)
+            if turn.sent >= self._until:
+                self._shut, self._break = False, FIRST_BREAK
+            if self._learned.accepted(turn.sent, now) and self._learned.rate is not None:
+                self._next = turn.sent + 1 / self._learned.rate
 
-    From X-RateLimit-* and RateLimit-* (Remaining, and Reset-After or Reset, as a span or as Unix
-    time), and from the draft's `RateLimit`.
-    """
-    if found := _DRAFT.match(headers.get("RateLimit", "")):
-        return float(found[2]) if int(found[1]) == 0 else None
-    for prefix in ("X-RateLimit", "RateLimit"):
-        if _number(headers.get(f"{prefix}-Remaining")) != 0:
-            continue
-        for name in ("Reset-After", "Reset"):
-            seconds = _number(headers.get(f"{prefix}-{name}"))
-            if seconds is not None:
-                return max(0.0, seconds - time.time() if seconds > _EPOCH else seconds)
-    return None
+    def refused(self, turn: Turn, headers: Mapping[str, str], retry_after: float | None) -> float:
+        """The request was refused, for it came too early; the seconds until others may go."""
+        with self._lock:
+            now = self._clock()
+            self._landed(turn)
+            # One that was under way before tells nothing new, unless it asks for a longer break.
+            fresh = turn.sent >= self._until
+            said = remaining(headers)
+            wait = retry_after or (said[1] if said and not said[0] else None)
+            if self._quota.known:
+                self._quota.heard(
+                    headers, now=now, number=turn.number, flying=self._flying, refused=True
+                )
+            elif fresh:
+                self._learned.refused(now)
+            self._shut = True
+            if fresh and not wait:
+                wait = self._break
+                self._break = min(2 * self._break, LONGEST_BREAK)
+            self._until = max(self._until, now + (wait or 0.0))
+            return self._until - now
 
+    def lost(self, turn: Turn) -> None:
+        """There was no answer."""
+        with self._lock:
+            self._landed(turn)
 
-def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text) else None
+    def _landed(self, turn: Turn) -> None:
+        self._flying -= 1
+        if self._probe == turn.number:
+            self._probe = None

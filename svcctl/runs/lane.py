@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from svcctl.clock import parse_duration
+from svcctl.config.service import read_rate
 from svcctl.errors import (
     Conflict,
     ExitCode,
@@ -152,9 +152,7 @@ def rate_of(hook: ServiceHook, manager: Manager) -> RateLimit | None:
     """The configured rate ("5/s", "250/48h"), else the manager's."""
     if hook.config.rate is None:
         return manager.rate
-    calls, _, per = hook.config.rate.partition("/")
-    span = per if re.match(r"\d", per) else f"1{per}"
-    return RateLimit(float(calls), parse_duration(span).total_seconds())
+    return RateLimit(*read_rate(hook.config.rate))
 
 
 def width_of(hook: ServiceHook, manager: Manager, work: int) -> int:

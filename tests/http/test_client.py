@@ -160,7 +160,9 @@ def test_retry_after_as_seconds_and_as_a_date(server: Callable[..., Server], sta
     error = failure(client(server(said(status, b"", f"Retry-After: {date}"))))
     assert error.retry_after is not None
     assert 50 < error.retry_after <= 60
-    assert failure(client(server(said(status, b"", "Retry-After: later")))).retry_after is None
+    # To a refusal that asks for no particular time belongs a break of our own.
+    guessed = 0.5 if status.startswith("429") else None
+    assert failure(client(server(said(status, b"", "Retry-After: later")))).retry_after == guessed
 
 
 def test_the_patient_wait_and_try_again(server: Callable[..., Server]) -> None:

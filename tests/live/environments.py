@@ -1,11 +1,13 @@
-"""Virtual environments of servers that cannot be installed beside svcctl: made once, kept."""
+"""What tests need of others and cannot be installed beside svcctl: made once, kept."""
 
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from filelock import FileLock
@@ -39,6 +41,30 @@ def python_for(name: str) -> Path:
             _run([python, *PIP, "--retries", "1", "--requirement", requirements], name)
             complete.touch()
     return python
+
+
+@cache
+def source_of(project: str, *packages: str) -> tuple[Path, Path]:
+    """The source of the version that is installed here, and a folder with packages for its tests.
+
+    Wheels often come without their tests. Raises NotInstalled.
+    """
+    version = metadata.version(project)
+    key = hashlib.sha256(repr(packages).encode() + sys.version.encode()).hexdigest()[:12]
+    folder = _home() / f"{project}-{version}-{key}"
+    source, more = folder / "source", folder / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "complete").exists():
+            download = ["-m", "pip", "download", *PIP[3:], "--no-deps", "--no-binary", project]
+            _run([sys.executable, *download, "--dest", folder, f"{project}=={version}"], project)
+            (archive,) = folder.glob("*.tar.gz")
+            with tarfile.open(archive) as packed:
+                packed.extractall(source, filter="data")
+            _run([sys.executable, *PIP, "--target", more, *packages], project)
+            (folder / "complete").touch()
+    (root,) = source.iterdir()
+    return root, more
 
 
 def _home() -> Path:

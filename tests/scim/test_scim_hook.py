@@ -7,7 +7,10 @@ import pytest
 
 from svcctl.hooks.scim.manager import PATHS, ScimManager
 from svcctl.http import client as http
+from svcctl.http import pace
 from tests.scim.answers import BAD
+from tests.support import limits
+from tests.support.limits import RateLimited, TokenBucket
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl
@@ -106,6 +109,20 @@ def test_a_listing_that_is_not_one_changes_nobody(
     idp.proxy.reset()
     assert truth(idp) == before
     assert club.rows("SELECT * FROM accounts") == accounts
+
+
+@pytest.mark.parametrize("said", [limits.nothing, limits.x_ratelimit])
+def test_reading_waits_as_long_as_the_server_asks(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", said: limits.Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "FIRST_BREAK", 0.02)
+    idp.proxy.limit = RateLimited(TokenBucket(1, per=0.08), said)
+    done = svcctl("update-all-groups")
+    assert done.exit_code == 0, done.stderr
+    svcctl("groups", "remove", "corp", "ada", "bob", "--no-sync")
+    done = svcctl("plan", "--out", "plan.json")
+    assert done.exit_code == 0, done.stderr
+    assert [one for one in idp.proxy.log if one.told == 429]
 
 
 def test_a_wrong_token_is_said_and_nothing_is_lost(

@@ -37,6 +37,10 @@ class FixedWindow:
         self._used += 1
         return 0
 
+    def left(self, moment: float) -> tuple[int, float]:
+        """How many more may pass in this window, and in how many seconds it ends."""
+        return self.calls - self._used, max(0.0, self._opened + self.per - moment)
+
 
 @dataclass
 class TokenBucket:

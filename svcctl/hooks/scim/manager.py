@@ -105,7 +105,7 @@ class ScimManager(Manager):
             yield self._account(user, groups(user))
 
     def get_account(self, uid: str) -> RemoteAccount:
-        return self._account(self._scim.get("Users", uid), None)
+        return self._account(self._scim.get("Users", uid, patient=True), None)
 
     def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
         """By externalId, else by userName. Without filters every user is looked at."""
@@ -148,7 +148,7 @@ class ScimManager(Manager):
     def _user_of(self, member: Resource) -> Resource | None:
         """The user behind a member; None for a group, and for one that does not exist."""
         try:
-            return self._scim.get("Users", str(member.get("value")))
+            return self._scim.get("Users", str(member.get("value")), patient=True)
         except (NotFound, Invalid):
             return None
 

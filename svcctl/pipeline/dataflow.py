@@ -1,0 +1,180 @@
+"""What the steps of a pipeline give to each other, as far as can be told without running them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Literal
+
+from svcctl.pipeline import steps
+from svcctl.pipeline.step import SURROUNDINGS, Declaration, Step
+
+Kind = Literal["auth", "disconnect"]
+
+ORDER: Mapping[Kind, tuple[str, ...]] = {
+    "auth": (
+        "social_details",
+        "social_names",
+        "social_uid",
+        "auth_allowed",
+        "social_user",
+        "get_username",
+        "mail_validation",
+        "associate_by_email",
+        "create_user",
+        "associate_user",
+        "load_extra_data",
+        "user_details",
+    ),
+    "disconnect": ("allowed_to_disconnect", "get_entries", "revoke_tokens", "disconnect"),
+}
+"""social-core's steps in the order in which its default pipelines have them, or would have."""
+
+OPTIONAL = frozenset({"mail_validation", "associate_by_email"})
+"""Those of them that no default pipeline has."""
+
+INITIAL: Mapping[Kind, frozenset[str]] = {
+    "auth": frozenset({"response", "details", "user", "is_new"}),
+    "disconnect": frozenset({"user", "name", "user_storage", "association_id"}),
+}
+"""What is there before the first step, besides what surrounds every step."""
+
+EMPTY = frozenset({"details", "user", "is_new"})
+"""What of that says nothing until a step fills it."""
+
+_OURS = "svcctl.pipeline.steps."
+_SOCIAL_CORE = "social_core.pipeline."
+_PARTIALS = ("svcctl.pipeline.partial", "social_core.pipeline.partial")
+
+# `details` is one key with many parts: who reads which of them, and who gives which. Whoever is not
+# listed has to do with all of it. A test compares this with what the steps do.
+_READS_OF_DETAILS: Mapping[str, tuple[str, ...]] = {
+    "social_names": ("fullname", "first_name", "last_name"),
+    "social_uid": (),
+    "auth_allowed": ("email",),
+    "get_username": ("username", "email"),
+    "mail_validation": ("email",),
+    "associate_by_email": ("email",),
+}
+_GIVES: Mapping[str, frozenset[str]] = {
+    "social_names": frozenset({"details.fullname", "details.first_name", "details.last_name"}),
+    # It returns `user` as well, as it got it.
+    "associate_user": frozenset({"social", "new_association"}),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A step at its place in a pipeline: what it takes from the context, and what it gives.
+
+    shipped: its name in ORDER, if it is one of these, also in social-core's own version. reads,
+    gives: keys, or parts of them like `details.email`. declared: whether it says what it gives; of
+    one that does not, everything is believed.
+    """
+
+    step: Step
+    shipped: str | None
+    declared: bool
+    declaration: Declaration
+    reads: frozenset[str]
+    gives: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """As the configuration names it."""
+        return self.step.name
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What it gives, without parts."""
+        return frozenset(key.partition(".")[0] for key in self.gives)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether it may end the run to be run again later."""
+        # A wrapper has the name of what it wraps, but its own globals.
+        function = self.step.function
+        module = getattr(function, "__globals__", {}).get("__name__")
+        wrapped = hasattr(function, "__wrapped__") and module in _PARTIALS
+        return self.declaration.pauses or wrapped
+
+    def takes_from(self, giver: "Part") -> tuple[str, ...]:
+        """The keys that this one reads and the other gives, in order, without their parts."""
+        return tuple(
+            sorted(
+                {
+                    read.partition(".")[0]
+                    for read in self.reads
+                    for given in giver.gives
+                    if f"{read}.".startswith(f"{given}.") or f"{given}.".startswith(f"{read}.")
+                }
+            )
+        )
+
+
+Chosen = Mapping[str, Sequence[Any]]
+"""Settings by name without prefix, each with its values: for all backends, and for single ones."""
+
+
+def part_of(step: Step, settings: Chosen) -> Part:
+    """The step as a part of a pipeline with these settings.
+
+    Raises ValueError for a function whose parameters nobody can tell, such as some in C.
+    """
+    return _part(step, _namesake(step), settings)
+
+
+def shipped(name: str, settings: Chosen) -> Part:
+    """One of the steps in ORDER, as it would be in a pipeline."""
+    return _part(Step(name, steps_that_ship()[name]), name, settings)
+
+
+@cache
+def steps_that_ship() -> Mapping[str, Callable[..., Any]]:
+    """All functions of `svcctl.pipeline.steps` that declare what they take and give, by name."""
+    modules = [import_module(f"{_OURS}{found.name}") for found in iter_modules(steps.__path__)]
+    return {
+        name: function
+        for module in modules
+        for name, function in vars(module).items()
+        if Step(name, function).declaration and function.__module__ == module.__name__
+    }
+
+
+def _namesake(step: Step) -> str | None:
+    module = getattr(step.function, "__module__", None) or ""
+    name = getattr(step.function, "__name__", "")
+    known = any(name in names for names in ORDER.values())
+    return name if known and module.startswith((_OURS, _SOCIAL_CORE)) else None
+
+
+def _part(step: Step, known: str | None, settings: Chosen) -> Part:
+    ours = steps_that_ship().get(known or "")
+    declared = step.declaration or (ours and Step(step.name, ours).declaration)
+    declaration = declared or Declaration()
+    reads = (step.named - SURROUNDINGS) | declaration.consumes
+    gives = declaration.produces
+    if known is not None:
+        gives = _GIVES.get(known, gives)
+        details = _details_read(known, settings)
+        if details is not None:
+            reads = (reads - {"details"}) | {f"details.{name}" for name in details}
+    return Part(step, known, bool(declared or known), declaration, reads, gives)
+
+
+def _details_read(known: str, settings: Chosen) -> Iterable[str] | None:
+    """Which parts of `details` a shipped step reads; None for all of them."""
+    match known:
+        case "create_user":
+            chosen = settings.get("USER_FIELDS", (("username", "email"),))
+            return {str(name) for names in chosen for name in _listed(names)}
+        case "load_extra_data":
+            chosen = settings.get("EXTRA_DATA", ())
+            entries = [entry for entries in chosen for entry in _listed(entries)]
+            return {str(name) for entry in entries for name in (_listed(entry) or [entry])[:2]}
+    return _READS_OF_DETAILS.get(known)
+
+
+def _listed(value: object) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
