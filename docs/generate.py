@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from svcctl.cli import app, main
 from svcctl.config import http, notify, settings, source
+from svcctl.config import pipeline as pipelines
 from svcctl.config import service as services
 from svcctl.config.secrets import Secret
 from svcctl.hooks.registry import available, hook_class
@@ -105,6 +106,8 @@ def configuration_page() -> str:
             services.Removal,
         ),
         ("[services.NAME.limits]", "", services.Limits),
+        ("[pipelines.NAME]", "", pipelines.Pipeline),
+        ("[backends.NAME]", "", pipelines.Backend),
         ("http, of a service or a source that is reached over HTTP", "", http.Http),
         ("basic, of the same", "", http.Basic),
         ("oauth, of the same", "", http.OAuth),
@@ -132,7 +135,12 @@ def _section(
         lines += [note, ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     for key, field in fields.items():
-        cells = (f"`{key}`", _kind(field.annotation), _default(field), field.description or "")
+        cells = (
+            f"`{field.alias or key}`",
+            _kind(field.annotation),
+            _default(field),
+            field.description or "",
+        )
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -142,6 +150,7 @@ def _cell(text: str) -> str:
 
 
 _KINDS: Mapping[Any, str] = {
+    Any: "value",
     str: "text",
     int: "number",
     float: "number",

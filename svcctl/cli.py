@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "holds": ("holds", "Operations that a safety limit stopped."),
     "history": ("history", "Who did what, when and why."),
     "why": ("why", "Why a user has, or has not, an account."),
+    "pipeline": ("pipeline", "Lists of steps that a provider's response goes through."),
     "db": ("db", "Migrate, check and back up the database."),
 }
 

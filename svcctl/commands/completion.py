@@ -83,6 +83,48 @@ def complete_sources(ctx: typer.Context, incomplete: str) -> Candidates:
     )
 
 
+def complete_pipelines(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Names of the configured pipelines."""
+    return _from_settings(
+        ctx,
+        incomplete,
+        lambda settings: [(name, one.kind) for name, one in settings.pipelines.items()],
+    )
+
+
+def complete_backends(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Names of the configured providers."""
+    return _from_settings(
+        ctx,
+        incomplete,
+        lambda settings: [
+            (name, one.class_ or "mapped") for name, one in settings.backends.items()
+        ],
+    )
+
+
+def complete_steps(ctx: typer.Context, incomplete: str) -> Candidates:
+    """The steps of the pipeline that is being typed."""
+    from svcctl.pipeline.definition import DEFAULT_STEPS
+
+    def steps(settings: "Settings") -> list[tuple[str, str]]:
+        chosen = settings.pipelines[str(ctx.params["pipeline"])]
+        return [(name, "") for name in chosen.steps or DEFAULT_STEPS[chosen.kind]]
+
+    return _from_settings(ctx, incomplete, steps)
+
+
+def complete_partials(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Ids of paused runs, with what each waits for."""
+
+    def ids(connection: "Connection") -> list[tuple[str, str]]:
+        from svcctl.store.partials import listing
+
+        return [(row["id"], f"{row['pipeline']}: {row['why']}") for row in listing(connection)]
+
+    return _from_database(ctx, incomplete, ids)
+
+
 def _from_settings(
     ctx: typer.Context,
     incomplete: str,

@@ -92,7 +92,7 @@ def read(tables: Mapping[str, Any], path: Path) -> Settings:
     settings = settings.model_copy(
         update={
             name: anchored(getattr(settings, name), absolute.parent, name)
-            for name in ("vault_key", "directory", "notify")
+            for name in ("vault_key", "directory", "pipelines", "backends", "notify")
         }
     )
     settings._path = absolute  # noqa: SLF001 - not a setting, so no field
@@ -137,6 +137,10 @@ def _mended(tables: Mapping[str, Any], problems: list[Problem]) -> Settings | No
         for name, service in table(tables.get("services")).items()
         if sound("services", name)
     }
+    for part in ("pipelines", "backends"):
+        rest[part] = {
+            name: item for name, item in table(tables.get(part)).items() if sound(part, name)
+        }
     try:
         return Settings.model_validate(rest)
     except ValidationError:

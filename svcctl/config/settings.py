@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from svcctl.config.notify import Notify
+from svcctl.config.pipeline import Backend, Pipeline
 from svcctl.config.problems import Problem, dotted, suggest
 from svcctl.config.secrets import Secret
 from svcctl.config.service import SERVICE_NAME, Frozen, Limits
@@ -87,6 +88,12 @@ class Settings(Frozen):
     states: dict[str, StateRule] = Field(default_factory=dict, description="the states, by name")
     services: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="the services, by name"
+    )
+    pipelines: dict[str, Pipeline] = Field(
+        default_factory=dict, description="the pipelines, by name"
+    )
+    backends: dict[str, Backend] = Field(
+        default_factory=dict, description="the providers that pipelines are about, by name"
     )
     notify: Notify | None = Field(None, description="where messages go; default: nowhere")
     _path: Path = PrivateAttr(default=Path("svcctl.toml"))
@@ -172,8 +179,17 @@ class Settings(Frozen):
         yield from self._state_problems()
         for name, table in self.services.items():
             yield from self._service_problems(name, table)
+        yield from self._pipeline_problems()
         if self.notify is not None:
             yield from self.notify.problems()
+
+    def _pipeline_problems(self) -> Iterator[Problem]:
+        for table, named in (("pipelines", self.pipelines), ("backends", self.backends)):
+            for name, item in named.items():
+                key = dotted((name,), table)
+                if not re.fullmatch(SERVICE_NAME, name):
+                    yield Problem(key, "not a name", "write it like join or google-oauth2")
+                yield from _under(key, item.problems())
 
     def _directory_problems(self) -> Iterator[Problem]:
         for name in self.directory.attributes:

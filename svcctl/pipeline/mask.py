@@ -1,7 +1,7 @@
 """Context shown to people: what is a secret by its name is not shown."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from svcctl.config.values import HIDDEN
@@ -11,6 +11,29 @@ _SECRET = re.compile(
     r"|(private|api|access)_?key|^((verification|auth|device|user)_?)?code$",
     re.IGNORECASE,
 )
+
+
+_SHORTEST = 4
+"""A secret of fewer characters would be found in words that are none."""
+
+
+def scrub(text: str, value: Any) -> str:
+    """The text without the secrets that `value` has in it."""
+    for secret in sorted(_secrets(value, ""), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secrets(value: Any, name: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        secret = _SECRET.search(name)
+        for key, item in value.items():
+            yield from _secrets(item, name if secret else str(key))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _secrets(item, name)
+    elif isinstance(value, str) and len(value) >= _SHORTEST and _SECRET.search(name):
+        yield value
 
 
 def masked(value: Any, name: str = "") -> Any:

@@ -19,7 +19,8 @@ class Declaration:
 
     produces: the keys of the dict that it may return. consumes: keys that it looks up in its
     `**kwargs`, besides its parameters. settings: names without prefix that it consults.
-    pauses: it may end the run and be run again when the run is resumed. effects: what it does
+    pauses: it may end the run and be run again when the run is resumed. needs: the names of what it
+    waits for then, given with `--set`. effects: what it does
     besides returning something, as a sentence without a full stop.
     """
 
@@ -27,6 +28,7 @@ class Declaration:
     consumes: frozenset[str] = frozenset()
     settings: tuple[str, ...] = ()
     pauses: bool = False
+    needs: tuple[str, ...] = ()
     effects: str = ""
 
 
@@ -36,6 +38,7 @@ def step(
     consumes: Iterable[str] = (),
     settings: Iterable[str] = (),
     pauses: bool = False,
+    needs: Iterable[str] = (),
     effects: str = "",
 ) -> Callable[[_Function], _Function]:
     """Declare what a step takes and gives; the function itself stays as it is.
@@ -43,7 +46,7 @@ def step(
     Steps of other people need not: of one that declares nothing, everything is believed.
     """
     declared = Declaration(
-        frozenset(produces), frozenset(consumes), tuple(settings), pauses, effects
+        frozenset(produces), frozenset(consumes), tuple(settings), pauses, tuple(needs), effects
     )
 
     def mark(function: _Function) -> _Function:

@@ -16,6 +16,7 @@ from svcctl.runs.lane import Stop
 from svcctl.runs.plan import Problem
 from svcctl.store import notifications as rows
 from svcctl.store.database import Database
+from svcctl.vault import Vault
 
 if TYPE_CHECKING:
     from svcctl.runs.engine import Site
@@ -28,6 +29,8 @@ PATIENCE = 5
 """So many in a row that the server puts off: then it is the server, not the message."""
 LAST_ATTEMPT = 12
 """With back-off these take some five days: what mail servers wait, too (RFC 5321, 4.5.4.1)."""
+SEALED = "notification"
+"""What the vault seals messages for that only their reader may see."""
 _LISTED = 50
 _SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _CLOSING_WORDS = "This message was sent by a program. Answer it if you think that it is a mistake."
@@ -52,12 +55,16 @@ def deliver(site: "Site", stop: Stop | None = None) -> Problem | None:
         if busy:
             return None
         with closing(open_channel(settings)) as channel:
-            return _Delivery(database, settings, channel, stop or Stop()).run()
+            vault = Vault(site.settings, in_use=lambda: True)
+            return _Delivery(database, settings, channel, vault, stop or Stop()).run()
 
 
 class _Delivery:
-    def __init__(self, database: Database, settings: Notify, channel: Channel, stop: Stop) -> None:
+    def __init__(
+        self, database: Database, settings: Notify, channel: Channel, vault: Vault, stop: Stop
+    ) -> None:
         self._database = database
+        self._vault = vault
         self._settings = settings
         self._channel = channel
         self._stop = stop
@@ -110,6 +117,8 @@ class _Delivery:
         )
 
     def _send(self, row: Mapping[str, Any]) -> None:
+        if row["sealed"] is not None:
+            row = {**row, "message": self._vault.unseal(row["sealed"], SEALED)}
         wrong = self._channel.send(_letter(row, self._settings))
         with self._database.write() as connection:
             rows.sent(connection, row["id"], error=wrong)
@@ -177,7 +186,11 @@ def tells_operators(settings: Notify) -> bool:
 def _letter(row: Mapping[str, Any], settings: Notify) -> Letter:
     """Raises Refused when there is no address."""
     body = lines(row["message"])
-    if row["user_id"] is None:
+    to: tuple[str, ...]
+    if row["address"] is not None:
+        to = (row["address"],)
+        body = f"{body}\n\n{_CLOSING_WORDS}"
+    elif row["user_id"] is None:
         to = settings.operators
     else:
         to = _address_of(row, settings)

@@ -301,7 +301,7 @@ class Planner:
             planned.verdict = "skipped"
             planned.because = "the user is protected here"
         if self.task.on_purpose and user is not None:
-            planned.counted = False
+            planned.counted = self.task.limited
             planned.pin = self._pin(hook, user, planned)
         self.plan.accounts.append(planned)
 

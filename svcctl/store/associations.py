@@ -19,6 +19,11 @@ def find(connection: Connection, provider: str, uid: str) -> Row[Any] | None:
     ).first()
 
 
+def any_sealed(connection: Connection) -> bool:
+    """Whether there is anything encrypted."""
+    return connection.execute(select(associations.c.id).limit(1)).first() is not None
+
+
 def of_user(
     connection: Connection, user_id: int, provider: str | None = None, id_: int | None = None
 ) -> list[Row[Any]]:

@@ -102,6 +102,17 @@ def put_in(connection: Connection, group_id: int, people: Sequence[Row[Any]]) ->
     return [row.id for row in people if before.get(row.id) is not True]
 
 
+def grant(connection: Connection, group_id: int, user_id: int, origin: str) -> bool:
+    """Put a user into a group where nobody has said anything; whether that changed something."""
+    mine = (memberships.c.user_id == user_id, memberships.c.group_id == group_id)
+    if connection.execute(select(memberships.c.present).where(*mine)).first() is not None:
+        return False
+    connection.execute(
+        insert(memberships).values(user_id=user_id, group_id=group_id, origin=origin, present=True)
+    )
+    return True
+
+
 def take_out(connection: Connection, group_id: int, people: Sequence[Row[Any]]) -> list[int]:
     """An operator's no, which no source overrules; the ids of users who were in the group before.
 

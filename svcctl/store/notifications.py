@@ -89,7 +89,7 @@ def sent(connection: Connection, id_: int, *, error: str | None = None) -> None:
     connection.execute(
         update(notifications)
         .where(notifications.c.id == id_)
-        .values(sent_at=stamp(), next_attempt_at=None, error=_text(error))
+        .values(sent_at=stamp(), next_attempt_at=None, error=_text(error), sealed=None)
     )
 
 
@@ -111,7 +111,7 @@ def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
         connection.execute(
             update(notifications)
             .where(notifications.c.id == id_)
-            .values(refused_at=moment, next_attempt_at=None, error=_text(reason))
+            .values(refused_at=moment, next_attempt_at=None, error=_text(reason), sealed=None)
         )
 
 
@@ -120,7 +120,7 @@ def shelve(connection: Connection, reason: str) -> None:
     connection.execute(
         update(notifications)
         .where(_WAITING)
-        .values(refused_at=stamp(), next_attempt_at=None, error=reason)
+        .values(refused_at=stamp(), next_attempt_at=None, error=reason, sealed=None)
     )
 
 

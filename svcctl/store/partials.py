@@ -27,6 +27,11 @@ def add(connection: Connection, **values: Any) -> None:
     )
 
 
+def any_there(connection: Connection) -> bool:
+    """Whether any run is paused."""
+    return connection.execute(select(partials.c.id).limit(1)).first() is not None
+
+
 def find(connection: Connection, id_: str) -> Row[Any] | None:
     """The partial with this public id."""
     statement = select(partials).where(partials.c.id == id_)

@@ -32,6 +32,28 @@ def find_user(connection: Connection, username: str) -> Row[Any]:
     return row
 
 
+def by_name(connection: Connection, username: str) -> Row[Any] | None:
+    """The row of whoever has this name, removed or not."""
+    if not fits(username):
+        return None
+    return connection.execute(select(users).where(users.c.username == username)).first()
+
+
+def with_email(connection: Connection, email: str) -> list[Row[Any]]:
+    """The users who were not removed and may have this address; its case does not count.
+
+    The caller looks at the attribute itself: here only the text of all attributes was searched.
+    """
+    if not email or not fits(email):
+        return []
+    written = to_json(email)[1:-1].lower()
+    statement = select(users).where(
+        users.c.removed_at.is_(None),
+        func.lower(users.c.attributes).contains(written, autoescape=True),
+    )
+    return list(connection.execute(statement.order_by(users.c.id)))
+
+
 def find_present(connection: Connection, username: str) -> Row[Any]:
     """The row of a user who was not removed. Raises UsageError."""
     row = find_user(connection, username)
@@ -317,6 +339,23 @@ def change_user(
             origins=to_json(origins),
         )
     return changed
+
+
+def take_over(connection: Connection, user_id: int, values: Mapping[str, Any]) -> None:
+    """What a login says of a user: `username`, `is_active`, and attributes; None removes one."""
+    (row,) = rows_of(connection, [user_id])
+    attributes = json.loads(row.attributes)
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "username":
+            changed["username"] = value
+        elif name == "is_active":
+            changed["enabled"] = bool(value)
+        elif value is None:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = value
+    _write(connection, user_id, attributes=to_json(attributes), **changed)
 
 
 def _attributes(row: Row[Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A task: which decisions a run asks a hook for, about whom, and what an operator meant by it."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ class Task:
     needs: the manager's verbs that make no sense to ask for where they are missing.
     on_purpose: an operator named the accounts: pinned accounts are included, removals are not
     counted against the limits, and the new status is pinned where policy would undo it.
+    limited: its removals count all the same: a pipeline may run for anybody who comes along.
     remote: "list" when the decisions look at what the service really lists.
     sieve: the decisions are among those whose default can be told to be settled without asking.
     """
@@ -31,6 +32,7 @@ class Task:
     decides_access: bool = False
     needs: tuple[Verb, ...] = ()
     on_purpose: bool = False
+    limited: bool = False
     remote: Literal["none", "list"] = "none"
     sieve: frozenset[str] = frozenset()
 
@@ -164,6 +166,40 @@ def delete(*, notify: bool) -> Task:
         _REMOVALS,
         decides_access=True,
         on_purpose=True,
+    )
+
+
+WISHES = ("activate", "delete", "groups", "nickname")
+"""What steps of a pipeline may wish for on a service, in the order in which it is decided."""
+
+
+def pipeline(name: str, wishes: Mapping[str, frozenset[str]]) -> Task:
+    """What the steps of a pipeline wished for a user. wishes: service -> some of WISHES."""
+
+    def decide(hook: ServiceHook, user: User) -> Iterator[Operation]:
+        wished = wishes.get(hook.name, frozenset())
+        if "delete" in wished:
+            yield from hook.delete_user(user)
+            return
+        if "activate" in wished:
+            yield from hook.validate_user(user)
+            yield from _create(hook, user)
+        if wished & {"activate", "groups"}:
+            yield from hook.update_groups(user)
+        if wished & {"activate", "nickname"}:
+            yield from hook.sync_nickname(user)
+
+    wished: frozenset[str] = frozenset().union(*wishes.values())
+    decides = _CONTENT
+    if wished & {"activate", "delete"}:
+        decides = SYNC.decides
+    return Task(
+        f"pipeline {name}",
+        decide,
+        decides,
+        decides_access=bool(wished & {"activate", "delete"}),
+        on_purpose=bool(wished & {"activate", "delete"}),
+        limited=True,
     )
 
 

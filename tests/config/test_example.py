@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from svcctl.config.load import load, read
 from svcctl.config.notify import Mail, Notify
+from svcctl.config.pipeline import Backend, Pipeline
 from svcctl.config.service import HookConfig
 from svcctl.config.settings import Settings, StateRule
 from svcctl.config.source import CsvSource, JsonSource, SqlSource
@@ -31,7 +32,8 @@ def everything() -> Mapping[str, Any]:
 
 def options(model: type[BaseModel], table: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Each option of the model: its name, the default, what the example has."""
-    for name, field in model.model_fields.items():
+    for key, field in model.model_fields.items():
+        name = field.alias or key
         default = field.get_default(call_default_factory=True)
         inner = type(default) if isinstance(default, BaseModel) else None
         if inner and isinstance(table.get(name), Mapping):
@@ -51,6 +53,8 @@ TABLES = [
     (hook_class("sandbox").config_class, ("services", "lab")),
     (Notify, ("notify",)),
     (Mail, ("notify", "mail")),
+    (Pipeline, ("pipelines", "join")),
+    (Backend, ("backends", "github")),
 ]
 
 
@@ -65,6 +69,8 @@ def test_every_option_is_in_the_example(
     everything: Mapping[str, Any], model: type[BaseModel], path: tuple[str, ...]
 ) -> None:
     table = table_at(everything, path)
+    if model is Backend:  # one that is mapped, and one that is a class
+        table = {**table, **table_at(everything, ("backends", "discord"))}
     common = HookConfig.model_fields if path == ("services", "lab") else {}
     missing = [
         name
@@ -79,7 +85,7 @@ def test_what_is_commented_out_is_the_default(
     everything: Mapping[str, Any], model: type[BaseModel], path: tuple[str, ...]
 ) -> None:
     def at(tables: Mapping[str, Any], name: str) -> Any:
-        commented_out = model in (JsonSource, SqlSource, Mail)
+        commented_out = model in (JsonSource, SqlSource, Mail, Pipeline, Backend)
         value: Any = {} if commented_out else table_at(tables, path)
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
