@@ -23,11 +23,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from svcctl.cli import app, main
-from svcctl.config import http, notify, settings, source
+from svcctl.config import http as remote
+from svcctl.config import notify, settings, source
 from svcctl.config import pipeline as pipelines
 from svcctl.config import service as services
 from svcctl.config.secrets import Secret
+from svcctl.hooks.declared import Rule
+from svcctl.hooks.http import expression, paging, template
+from svcctl.hooks.http import settings as http
 from svcctl.hooks.registry import available, hook_class
+from svcctl.hooks.sql import config as sql
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "svcctl"
@@ -108,13 +113,39 @@ def configuration_page() -> str:
         ("[services.NAME.limits]", "", services.Limits),
         ("[pipelines.NAME]", "", pipelines.Pipeline),
         ("[backends.NAME]", "", pipelines.Backend),
-        ("http, of a service or a source that is reached over HTTP", "", http.Http),
-        ("basic, of the same", "", http.Basic),
-        ("oauth, of the same", "", http.OAuth),
+        ("http, of a service or a source that is reached over HTTP", "", remote.Http),
+        ("basic, of the same", "", remote.Basic),
+        ("oauth, of the same", "", remote.OAuth),
     ]
     parts = [CONFIGURATION_HEAD]
     for heading, note, model in tables:
         parts.append(_section(heading, note, model, model.model_fields))
+    described: list[tuple[str, type[BaseModel], type[BaseModel] | None]] = [
+        ("username_rule, nickname_rule and group_rule, of http, sql and command", Rule, None),
+        ('[services.NAME.account], hook = "http"', http.Shape, None),
+        ('[services.NAME.requests], hook = "http"', http.Requests, None),
+        ("A request of http", http.Request, None),
+        ("first, of a request of http", http.FirstStep, http.Step),
+        ("list_accounts, find_account, find_by_external_id, of http", http.Accounts, http.Request),
+        ("get_account, of http", http.Item, http.Request),
+        ("create_account, of http", http.Create, http.Write),
+        ("list_groups, of http", http.GroupItems, http.Request),
+        ("groups_of, of http", http.GroupsOf, http.Request),
+        *(
+            (f'paging of http, type = "{kind}"', model, None)
+            for kind, model in (
+                ("offset", paging.OffsetPaging),
+                ("page", paging.NumberPaging),
+                ("cursor", paging.CursorPaging),
+                ("link", paging.LinkPaging),
+            )
+        ),
+        ("errors, of http", http.ErrorRule, None),
+        ("login, of http", http.Login, None),
+        ('[services.NAME.statements], hook = "sql"', sql.Statements, None),
+        ("A statement of sql, where it is more than a text", sql.Statement, None),
+        ("password_hash, of sql", sql.PasswordHash, None),
+    ]
     for name in sorted(available()):
         model = hook_class(name).config_class
         own = {
@@ -124,6 +155,11 @@ def configuration_page() -> str:
         }
         note = "Besides the keys that every service has:"
         parts.append(_section(f'[services.NAME], hook = "{name}"', note, model, own))
+    for heading, model, base in described:
+        known = {} if base is None else base.model_fields
+        own = {key: field for key, field in model.model_fields.items() if key not in known}
+        note = "Besides the keys of a request:" if base is not None else ""
+        parts.append(_section(heading, note, model, own))
     return "\n".join(parts)
 
 
@@ -159,6 +195,9 @@ _KINDS: Mapping[Any, str] = {
     timedelta: "duration",
     Secret: "secret",
     source.DatabaseUrl: "URL",
+    sql.SqlUrl: "URL",
+    expression.Expression: "expression",
+    template.Template: "text",
     types.NoneType: "",
 }
 
@@ -186,7 +225,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"text": "texts", "number": "numbers", "table": "tables"}.get(kind, kind)
+    return f"{kind}s" if kind in ("text", "number", "table", "secret", "expression") else kind
 
 
 def _default(field: FieldInfo) -> str:
@@ -370,6 +409,7 @@ _FLAT = {
     "__init__": "cli",
     "__main__": "cli",
     "limits": "locks",
+    "databases": "locks",
     "http": "locks",
     "names": "model",
     "notify": "locks",

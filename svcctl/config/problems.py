@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -72,6 +72,12 @@ def quoted(key: str) -> str:
     import json
 
     return json.dumps(key if len(key) <= 80 else f"{key[:79]}…", ensure_ascii=False)
+
+
+def under(key: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The same problems, their keys taken from `key`."""
+    for problem in problems:
+        yield replace(problem, key=f"{key}.{problem.key}")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """The settings that every `[services.<name>]` table has; a hook's own come on top."""
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from pydantic import (
 )
 
 from svcctl.clock import parse_duration
+from svcctl.config.problems import Problem
 
 SERVICE_NAME = r"[a-z][a-z0-9_-]*"
 
@@ -173,3 +175,7 @@ class HookConfig(Frozen):
         description='operations per time, like "5/s" or "250/48h"; default: the manager\'s',
     )
     notify: bool = Field(default=True, description="tell users when they lose their account")
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong although every value is well-formed; the keys start at the service."""
+        yield from ()

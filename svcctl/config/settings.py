@@ -6,7 +6,6 @@ Every default and description here is what `config.example.toml` and the documen
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from svcctl.config.notify import Notify
 from svcctl.config.pipeline import Backend, Pipeline
-from svcctl.config.problems import Problem, dotted, suggest
+from svcctl.config.problems import Problem, dotted, suggest, under
 from svcctl.config.secrets import Secret
 from svcctl.config.service import SERVICE_NAME, Frozen, Limits
 from svcctl.config.source import Source
@@ -189,7 +188,7 @@ class Settings(Frozen):
                 key = dotted((name,), table)
                 if not re.fullmatch(SERVICE_NAME, name):
                     yield Problem(key, "not a name", "write it like join or google-oauth2")
-                yield from _under(key, item.problems())
+                yield from under(key, item.problems())
 
     def _directory_problems(self) -> Iterator[Problem]:
         for name in self.directory.attributes:
@@ -211,7 +210,7 @@ class Settings(Frozen):
                 yield from self.check_attributes(
                     dotted((column,), f"{key}.attributes"), (attribute,)
                 )
-            yield from _under(key, source.problems())
+            yield from under(key, source.problems())
 
     def _state_problems(self) -> Iterator[Problem]:
         priorities: dict[int, str] = {}
@@ -262,7 +261,7 @@ class Settings(Frozen):
                 "leave it out and use ~/.pgpass, $PGPASSFILE or peer authentication",
             )
         for name, source in self.directory.sources.items():
-            yield from _under(dotted((name,), "directory.sources"), source.warnings())
+            yield from under(dotted((name,), "directory.sources"), source.warnings())
         rules = self.state_rules()
         for index, (name, rule) in enumerate(rules[:-1]):
             if rule.public:
@@ -275,12 +274,6 @@ class Settings(Frozen):
                 break
         if self.notify is not None:
             yield from self.notify.warnings()
-
-
-def _under(key: str, problems: Iterable[Problem]) -> Iterator[Problem]:
-    """The same problems, their keys taken from `key`."""
-    for problem in problems:
-        yield replace(problem, key=f"{key}.{problem.key}")
 
 
 def _texts(names: object) -> Iterable[str]:

@@ -1,11 +1,13 @@
 """The values of settings as a whole: paths made absolute, secrets found, masked and revealed."""
 
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel
 
@@ -75,6 +77,18 @@ def revealed(value: Any) -> Any:
         case list() | tuple() | set() | frozenset():
             return type(value)(revealed(item) for item in value)
     return value
+
+
+def redacted(text: str, private: Iterable[str]) -> str:
+    """`text` without these values, also where they are escaped as JSON, twice, or as in a URL."""
+    forms: set[str] = set()
+    for value in filter(None, private):
+        once = json.dumps(value)[1:-1]
+        forms |= {value, once, json.dumps(once)[1:-1], quote(value, safe=""), quote_plus(value)}
+    # The longest first, so that none is left in part.
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return text
 
 
 def plain(value: Any, *, name: str = "") -> Any:

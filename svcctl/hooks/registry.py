@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
-from svcctl.config.problems import Problem, dotted, problems_in, suggest
+from svcctl.config.problems import Problem, dotted, problems_in, suggest, under
 from svcctl.config.service import HookConfig, Removal
 from svcctl.config.settings import Settings
-from svcctl.config.values import HIDDEN, anchored, revealed, secrets_in
+from svcctl.config.values import anchored, redacted, revealed, secrets_in
 from svcctl.errors import ConfigError, HookError, ManagerError, UsageError
 from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.manager import Manager
@@ -88,9 +88,9 @@ def build_manager(hook: ServiceHook) -> Manager:
     except ManagerError as error:
         if not _tells(f"{error.message} {error.hint}", private):
             raise
-        problem = _redacted(_said(error), private)
+        problem = redacted(_said(error), private)
     except Exception as error:  # noqa: BLE001 - whatever a foreign manager throws
-        problem = _redacted(_said(error), private)
+        problem = redacted(_said(error), private)
     del private
     # Raised here, without the cause: its message and arguments may hold a secret.
     raise HookError(
@@ -101,12 +101,6 @@ def build_manager(hook: ServiceHook) -> Manager:
 
 def _tells(text: str, private: Iterable[str]) -> bool:
     return any(value in text for value in private)
-
-
-def _redacted(text: str, private: Iterable[str]) -> str:
-    for value in sorted(private, key=len, reverse=True):
-        text = text.replace(value, HIDDEN)
-    return text
 
 
 def available() -> dict[str, list[str]]:
@@ -153,7 +147,11 @@ def _load(settings: Settings, name: str, offers: "_Offers") -> ServiceHook:
             "call super().__init__(name, config, default_name_format=default_name_format)",
         )
     try:
-        problems = [*_format_problems(hook, settings, key), *_ability_problems(hook, key)]
+        problems = [
+            *under(key, config.problems()),
+            *_format_problems(hook, settings, key),
+            *_ability_problems(hook, key),
+        ]
     except _FOREIGN as error:
         _blame(f"{key}.hook", f"{cls.__name__}: {_said(error)}", "a defect of the hook", error)
     if problems:

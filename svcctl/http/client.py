@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,6 +86,9 @@ class Answer:
         )
 
 
+Judge = Callable[[Answer], ManagerError | None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """What is to be sent; `path` as `HttpClient.request` takes it."""
@@ -100,8 +103,9 @@ class _Request:
 class HttpClient:
     """Speaks to the URLs below `base_url`, from several threads at once.
 
-    connections: how many of them are kept open. Cookies are not kept, redirects are followed only
-    for reads and only on the same host, and no credential goes anywhere else.
+    connections: how many of them are kept open. cookies: keep those that the remote sets; by
+    default none are. Redirects are followed only for reads and only on the same host, and no
+    credential goes anywhere else.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class HttpClient:
         http: Http | None = None,
         headers: Mapping[str, str] | None = None,
         connections: int = 1,
+        cookies: bool = False,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.http = http or Http()
@@ -124,6 +129,7 @@ class HttpClient:
             **(headers or {}),
         }
         self._connections = connections
+        self._cookies = cookies
         self._session: requests.Session | None = None
         self._opening = threading.Lock()
 
@@ -148,12 +154,14 @@ class HttpClient:
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
         expect: Container[int] = (),
+        judge: Judge | None = None,
         patient: bool = False,
     ) -> Answer:
         """Send one request and read its whole answer.
 
         path: below base_url, or a whole URL there. json or body: what is sent. expect: statuses
-        besides 2xx that are answers, not errors. patient: wait as long as the remote asks, and try
+        besides 2xx that are answers, not errors. judge: says instead of the status whether an
+        answer is an error, and which. patient: wait as long as the remote asks, and try
         again what fails in passing; for reads that nobody else repeats (a lane of a run repeats
         operations by itself).
         Raises NotFound, Conflict, Denied, Invalid, RateLimited (certainly not done) and Transient
@@ -168,9 +176,15 @@ class HttpClient:
         while True:
             try:
                 answer = self._once(asked)
-                if 200 <= answer.status < 300 or answer.status in expect:
+                if judge is not None:
+                    problem = judge(answer)
+                elif 200 <= answer.status < 300 or answer.status in expect:
+                    problem = None
+                else:
+                    problem = self.error(answer)
+                if problem is None:
                     return answer
-                raise self.error(answer)
+                raise problem
             except (RateLimited, Transient) as error:
                 if not patient:
                     raise
@@ -295,7 +309,8 @@ class HttpClient:
         from requests.adapters import HTTPAdapter
 
         session = requests.Session()
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        if not self._cookies:
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_connections=2, pool_maxsize=self._connections)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -305,10 +320,21 @@ class HttpClient:
             session.cert = (certificate, str(key)) if key else certificate
         return session
 
-    def error(self, answer: Answer) -> ManagerError:
-        """What an answer that is not a yes means."""
+    def error(
+        self,
+        answer: Answer,
+        kind: type[ManagerError] | None = None,
+        *,
+        said: str | None = None,
+        hint: str | None = None,
+    ) -> ManagerError:
+        """What an answer that is not a yes means.
+
+        kind and hint: where the status does not tell. said: what the remote says about it, where
+        `detail` does not find it.
+        """
         status = answer.status
-        said = self._auth.redacted(detail(answer))
+        said = self._auth.redacted(detail(answer) if said is None else said)
         message = f"{answer.source}: {status} {_phrase(status)}"
         if said:
             message += f": {said}"
@@ -316,12 +342,18 @@ class HttpClient:
             if name in answer.headers:
                 message += f" (request id {brief(answer.headers[name])})"
                 break
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return RateLimited(message, retry_after=retry_after(answer.headers))
-        if status >= 500 and status not in _BLAMED:
-            return Transient(message, retry_after=retry_after(answer.headers))
-        kind, hint = _BLAMED.get(status, (Invalid, None))
-        return kind(message, hint=hint)
+        if kind is None:
+            kind, hint = _meaning(status)
+        wait = retry_after(answer.headers) if issubclass(kind, (RateLimited, Transient)) else None
+        return kind(message, retry_after=wait, hint=hint)
+
+
+def _meaning(status: int) -> tuple[type[ManagerError], str | None]:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimited, None
+    if status >= 500 and status not in _BLAMED:
+        return Transient, None
+    return _BLAMED.get(status, (Invalid, None))
 
 
 def brief(text: str) -> str:

@@ -19,6 +19,7 @@ def connect(
     http: config.Http | None = None,
     headers: Mapping[str, str] | None = None,
     connections: int = 1,
+    cookies: bool = False,
 ) -> HttpClient:
     """A client for `base_url`; the arguments are the settings of `Remote`, the token revealed."""
     auth = Auth()
@@ -28,7 +29,14 @@ def connect(
         auth = Basic(basic.username, basic.password.reveal())
     elif oauth is not None:
         auth = ClientCredentials(lambda: _access_token(oauth, http))
-    return HttpClient(base_url, auth=auth, http=http, headers=headers, connections=connections)
+    return HttpClient(
+        base_url,
+        auth=auth,
+        http=http,
+        headers=headers,
+        connections=connections,
+        cookies=cookies,
+    )
 
 
 def _access_token(oauth: config.OAuth, http: config.Http | None) -> tuple[str, float | None]:

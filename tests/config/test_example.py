@@ -17,6 +17,7 @@ from svcctl.config.service import HookConfig
 from svcctl.config.settings import Settings, StateRule
 from svcctl.config.source import CsvSource, JsonSource, SqlSource
 from svcctl.config.values import plain
+from svcctl.hooks.command import CommandConfig
 from svcctl.hooks.htpasswd import HtpasswdConfig
 from svcctl.hooks.registry import hook_class, load_hooks
 
@@ -51,6 +52,7 @@ TABLES = [
     (StateRule, ("states", "Member")),
     (HtpasswdConfig, ("services", "wiki")),
     (hook_class("sandbox").config_class, ("services", "lab")),
+    (CommandConfig, ("services", "radio")),
     (Notify, ("notify",)),
     (Mail, ("notify", "mail")),
     (Pipeline, ("pipelines", "join")),
@@ -71,7 +73,7 @@ def test_every_option_is_in_the_example(
     table = table_at(everything, path)
     if model is Backend:  # one that is mapped, and one that is a class
         table = {**table, **table_at(everything, ("backends", "discord"))}
-    common = HookConfig.model_fields if path == ("services", "lab") else {}
+    common = HookConfig.model_fields if path[-1:] in (("lab",), ("radio",)) else {}
     missing = [
         name
         for name, _, shown in options(model, table)
@@ -85,7 +87,7 @@ def test_what_is_commented_out_is_the_default(
     everything: Mapping[str, Any], model: type[BaseModel], path: tuple[str, ...]
 ) -> None:
     def at(tables: Mapping[str, Any], name: str) -> Any:
-        commented_out = model in (JsonSource, SqlSource, Mail, Pipeline, Backend)
+        commented_out = model in (JsonSource, SqlSource, Mail, CommandConfig, Pipeline, Backend)
         value: Any = {} if commented_out else table_at(tables, path)
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None

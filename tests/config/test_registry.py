@@ -156,7 +156,7 @@ def test_an_unknown_hook_is_named_with_the_closest_or_all(configured: Configured
     )
     message, hint = only_problem(configured, 'services.wiki = { hook = "discord" }')
     assert message == "services.wiki.hook: no hook is called discord"
-    assert hint.startswith("known: htpasswd")
+    assert hint.startswith("known: command, htpasswd, http")
 
 
 def test_a_name_that_two_packages_offer_is_refused_naming_both(

@@ -671,7 +671,7 @@ CREATE = """
 import sys
 from pathlib import Path
 from svcctl.hooks.htpasswd import HtpasswdManager
-from svcctl.hooks.manager import capabilities, NewAccount
+from svcctl.hooks.manager import NewAccount
 manager = HtpasswdManager(Path(sys.argv[1]), Path(sys.argv[2]), 4)
 for n in range(25):
     name = f"{sys.argv[3]}-{n}"

@@ -1,14 +1,10 @@
 """The sql source and real servers: one moment, nothing written, nothing half taken over."""
 
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +13,8 @@ from svcctl.config.secrets import Secret
 from svcctl.config.source import DatabaseUrl, SqlSource
 from svcctl.directory.sql_snapshot import Snapshot
 from svcctl.errors import SourceError
-from svcctl.hooks.testing.server import Server, absent, running
-from tests.live.conftest import Require
+from svcctl.hooks.testing.server import Server, running
+from tests.live.databases import connect, mariadb, postgresql
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl
@@ -89,9 +85,9 @@ class Foreign:
 
 
 @pytest.fixture(params=["postgresql", "mysql"])
-def foreign(request: pytest.FixtureRequest, require: Require) -> Iterator[Foreign]:
+def foreign(request: pytest.FixtureRequest) -> Iterator[Foreign]:
     start = {"postgresql": postgresql, "mysql": mariadb}[request.param]
-    with running(start(require)) as server:
+    with running(start()) as server:
         one = Foreign(request.param, server, lambda name: connect(request.param, server, name))
         if one.kind == "mysql":
             one.run(
@@ -107,75 +103,6 @@ def foreign(request: pytest.FixtureRequest, require: Require) -> Iterator[Foreig
             one.run("CREATE DATABASE hr OWNER svcctl", "postgres")
             one.run(TABLES.format(boolean="boolean", true=True, false=False))
         yield one
-
-
-def postgresql(require: Require) -> Callable[[Path, int], list[str]]:
-    if not find_spec("psycopg"):
-        absent("no psycopg: pip install 'svcctl[postgres]'")
-    versions = Path("/usr/lib/postgresql").glob("*/bin")
-    newest = max(versions, key=lambda path: int(path.parts[-2]), default=None)
-    bin_ = newest or Path(require("postgres", "postgresql")).resolve().parent
-    become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    become = become if os.geteuid() == 0 else []
-
-    def configure(folder: Path, port: int) -> list[str]:
-        if become:
-            shutil.chown(folder, "postgres", "postgres")
-        (folder / "admin").write_text("admin")
-        setup = ["--auth=scram-sha-256", "--username=admin", f"--pwfile={folder}/admin"]
-        subprocess.run(
-            [*become, bin_ / "initdb", f"--pgdata={folder}/data", "--no-sync", "-EUTF8", *setup],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        place = ["-D", f"{folder}/data", "-k", str(folder), "-h", "127.0.0.1", "-p", str(port)]
-        return [*become, str(bin_ / "postgres"), "-F", *place]
-
-    return configure
-
-
-def mariadb(require: Require) -> Callable[[Path, int], list[str]]:
-    if not find_spec("pymysql"):
-        absent("no pymysql: pip install 'svcctl[mysql]'")
-    server = require("mariadbd", "mariadb-server")
-    install = require("mariadb-install-db", "mariadb-server")
-    user = ["--user=mysql"] if os.geteuid() == 0 else []
-
-    def configure(folder: Path, port: int) -> list[str]:
-        if user:
-            shutil.chown(folder, "mysql", "mysql")
-        place = [f"--datadir={folder}/data", *user]
-        subprocess.run(
-            [install, "--no-defaults", "--auth-root-authentication-method=normal", *place],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        net = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/s.sock"]
-        speed = ["--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve"]
-        return [server, "--no-defaults", *place, *net, *speed]
-
-    return configure
-
-
-def connect(kind: str, server: Server, database: str) -> Any:
-    if kind == "mysql":
-        import pymysql
-
-        return pymysql.connect(
-            unix_socket=f"{server.folder}/s.sock", user="root", database=database, autocommit=True
-        )
-    import psycopg
-
-    return psycopg.connect(
-        host="127.0.0.1",
-        port=server.port,
-        user="admin",
-        password="admin",
-        dbname=database,
-        autocommit=True,
-    )
 
 
 @pytest.fixture
