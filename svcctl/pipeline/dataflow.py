@@ -45,7 +45,6 @@ EMPTY = frozenset({"details", "user", "is_new"})
 
 _OURS = "svcctl.pipeline.steps."
 _SOCIAL_CORE = "social_core.pipeline."
-_PARTIALS = ("svcctl.pipeline.partial", "social_core.pipeline.partial")
 
 # `details` is one key with many parts: who reads which of them, and who gives which. Whoever is not
 # listed has to do with all of it. A test compares this with what the steps do.
@@ -93,11 +92,7 @@ class Part:
     @property
     def pauses(self) -> bool:
         """Whether it may end the run to be run again later."""
-        # A wrapper has the name of what it wraps, but its own globals.
-        function = self.step.function
-        module = getattr(function, "__globals__", {}).get("__name__")
-        wrapped = hasattr(function, "__wrapped__") and module in _PARTIALS
-        return self.declaration.pauses or wrapped
+        return self.declaration.pauses or self.step.under_partial
 
     def takes_from(self, giver: "Part") -> tuple[str, ...]:
         """The keys that this one reads and the other gives, in order, without their parts."""

@@ -8,6 +8,11 @@ from typing import Any, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARK = "svcctl_step"
+_PARTIALS = ("svcctl.pipeline.partial", "social_core.pipeline.partial")
+_FOR_PARTIALS = frozenset({"strategy", "backend", "pipeline_index"})
+
+PARTIAL = "current_partial"
+"""What a step under `@partial` is given by that."""
 
 SURROUNDINGS = frozenset({"strategy", "backend", "storage", "pipeline_index", "request"})
 """What the engine hands to every step that names it."""
@@ -73,18 +78,32 @@ class Step:
         return inspect.signature(self.function).parameters
 
     @cached_property
+    def under_partial(self) -> bool:
+        """Whether it is under `@partial`, svcctl's or social-core's."""
+        function: Any = self.function
+        while (inner := getattr(function, "__wrapped__", None)) is not None:
+            # A wrapper has the name of what it wraps, but its own globals.
+            if getattr(function, "__globals__", {}).get("__name__") in _PARTIALS:
+                return True
+            function = inner
+        return False
+
+    @cached_property
     def named(self) -> frozenset[str]:
-        """The parameters that can be given by name."""
+        """The parameters that can be given by name, those of `@partial` among them."""
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return frozenset(name for name, item in self._parameters.items() if item.kind in kinds)
+        names = {name for name, item in self._parameters.items() if item.kind in kinds}
+        return frozenset(names | _FOR_PARTIALS if self.under_partial else names)
 
     @cached_property
     def required(self) -> tuple[str, ...]:
-        """The named parameters without a default, in order."""
+        """The named parameters without a default that it must be given, in order."""
         return tuple(
             name
             for name, item in self._parameters.items()
-            if name in self.named and item.default is inspect.Parameter.empty
+            if name in self.named
+            and item.default is inspect.Parameter.empty
+            and not (name == PARTIAL and self.under_partial)
         )
 
     @cached_property

@@ -11,6 +11,7 @@ from social_core.pipeline.partial import partial
 from svcctl.pipeline.check import Severity, check
 from svcctl.pipeline.check.order import WITHOUT
 from svcctl.pipeline.dataflow import OPTIONAL, ORDER, Kind, steps_that_ship
+from svcctl.pipeline.partial import partial_step
 from svcctl.pipeline.step import Step, step
 from svcctl.pipeline.steps.debug import debug
 from tests.support.logins import OURS, THEIRS
@@ -321,13 +322,40 @@ def test_a_step_that_pauses_and_can_never_hear_an_answer() -> None:
         assert found([function]) == []
 
 
-def test_only_a_step_that_pauses_has_a_partial() -> None:
+def test_only_a_step_under_partial_has_a_partial() -> None:
     def forgot(current_partial: Any, **kwargs: Any) -> None: ...
 
     assert found([forgot]) == [
         "error: acme.forgot: current_partial: no step before it gives this; "
         "only a step under @partial gets it"
     ]
+    for decorator in (partial, partial_step(save_to_session=True), functools.partial(again, 1)):
+        assert found([decorator(forgot)]) == []
+
+
+def again(times: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Somebody's own decorator around @partial."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any: ...
+
+    wrapper.__wrapped__ = partial(function)
+    return wrapper
+
+
+def test_a_step_under_partial_takes_what_that_gives() -> None:
+    def ask(details: Any, current_partial: Any) -> Any: ...
+
+    def all_of_it(
+        strategy: Any, backend: Any, pipeline_index: int, current_partial: Any
+    ) -> Any: ...
+
+    for decorator in (partial, partial_step(save_to_session=True)):
+        assert found([decorator(ask)]) == [
+            "error: acme.ask: is under @partial, which also gives it backend, pipeline_index and "
+            "strategy; add **kwargs to its parameters"
+        ]
+        assert found([decorator(all_of_it)]) == []
 
 
 def test_people_are_asked_after_it_is_known_that_they_are_let_in() -> None:

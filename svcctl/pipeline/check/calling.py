@@ -4,13 +4,11 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from svcctl.pipeline.check.finding import Finding, error, warning
+from svcctl.pipeline.check.finding import Finding, error, listed, warning
 from svcctl.pipeline.dataflow import EMPTY, INITIAL, OPTIONAL, ORDER, Kind, Part, shipped
-from svcctl.pipeline.step import SURROUNDINGS
+from svcctl.pipeline.step import PARTIAL, SURROUNDINGS
 
-PARTIAL = "current_partial"
-"""What only a step that pauses is given."""
-
+_GIVEN_BY_PARTIAL = frozenset({"strategy", "backend", "pipeline_index", PARTIAL})
 _NO_STEPS: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (inspect.isclass, "a class"),
     (inspect.iscoroutinefunction, "a coroutine function"),
@@ -44,6 +42,11 @@ def _function(part: Part) -> Iterator[Finding]:
         ):
             message = "can only be given by its place, and steps are given everything by name"
             yield error(part.name, message, "remove the / behind it", about=name)
+    if part.step.under_partial and not part.step.takes_everything:
+        extra = sorted(_GIVEN_BY_PARTIAL - inspect.signature(function).parameters.keys())
+        if extra:
+            message = f"is under @partial, which also gives it {listed(extra)}"
+            yield error(part.name, message, "add **kwargs to its parameters")
 
 
 def _missing(
@@ -54,7 +57,7 @@ def _missing(
         return
     known = SURROUNDINGS | INITIAL[kind] | set(given)
     for name in part.step.required:
-        if name in known or (name == PARTIAL and part.pauses) or _givers(name, before):
+        if name in known or _givers(name, before):
             continue
         if later := _givers(name, after):
             remedy = f"move {later[0].name} before it"
