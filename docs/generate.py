@@ -257,7 +257,8 @@ and may change; what stands here does not without a new version number.
 - **json** is one document: `{"schema": "svcctl.KIND/VERSION", ...}`. A table has its rows under
   `rows`. A key may be added within a version; none is renamed, removed or given another meaning.
 - **ndjson** is one object per line: the rows of a table, or the events of a run as they happen.
-  An event has `event`: `pull`, `change`, `operation`, `finding` or, last, `summary`.
+  An event has `event`: `pull`, `change`, `operation`, `account`,
+  `finding` or, last, `summary`.
 - **csv** has the columns of the text table. A cell that a spreadsheet would take for a formula
   begins with an apostrophe.
 
@@ -278,6 +279,7 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("accounts show ada", "the accounts of one user"),
     ("accounts link grace --service lab --name grace --dry-run", "an account that was linked"),
     ("accounts refresh ada --service lab", "what a look at accounts took note of"),
+    ("adopt lab --by name --dry-run", "accounts that were, or would be, recognised and linked"),
     ("drift", "what is different between services and our records"),
     ("services list", "services"),
     ("services show lab", "one service"),
@@ -345,6 +347,9 @@ def _run(config: str, *words: str) -> str:
 # Lists that are empty on the sample site.
 _UNSEEN = {
     "svcctl.refreshed/1": "- `rows`, each with `service`, `user`, `account`, `before`, `after`",
+    "svcctl.adoption/1": (
+        "- `problems`, each with `service`, `user`, `message`, `hint`, `exit_code`"
+    ),
     "svcctl.drift/1": (
         "- `problems`, each with `service`, `user`, `message`, `hint`, `exit_code`\n"
         "- `notes`, each with `service`, `user`, `message`"

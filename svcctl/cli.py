@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("apply", "Exactly the plan of a file, or nothing."),
     "retry": ("retry", "What failed or is due, planned anew."),
     "drift": ("drift", "Services against what is recorded here, both ways."),
+    "adopt": ("adopt", "Link accounts that exist already, recognised by rules."),
     "holds": ("holds", "Operations that a safety limit stopped."),
     "history": ("history", "Who did what, when and why."),
     "why": ("why", "Why a user has, or has not, an account."),

@@ -32,6 +32,7 @@ from svcctl.hooks.manager import Manager
 from svcctl.hooks.registry import load_hooks
 from svcctl.model import OperationStatus
 from svcctl.runs.finding import Kind
+from svcctl.runs.rule import MEANING
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -99,6 +100,12 @@ def test_the_how_to_has_every_kind_of_drift() -> None:
     section = text_of("docs/how-to.md").split("## See what is different on a service")[1]
     table = [cells[0].strip("`") for cells in rows(section.split("\n## ")[0])]
     assert table[1:] == list(Kind)
+
+
+def test_the_how_to_has_every_rule_of_adopt() -> None:
+    section = text_of("docs/how-to.md").split("## Take over an existing service")[1]
+    table = [cells[0].strip("`") for cells in rows(section.split("\n## ")[0])]
+    assert [rule.removesuffix(":KEY") for rule in table[1:]] == list(MEANING)
 
 
 def test_the_reference_of_hooks_names_the_whole_contract_and_nothing_else() -> None:

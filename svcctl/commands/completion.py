@@ -125,6 +125,19 @@ def complete_partials(ctx: typer.Context, incomplete: str) -> Candidates:
     return _from_database(ctx, incomplete, ids)
 
 
+def complete_rules(ctx: typer.Context, incomplete: str) -> Candidates:
+    """Rules by which accounts are recognised, with the attributes that they may name."""
+
+    def rules(settings: "Settings") -> Candidates:
+        from svcctl.runs.rule import MEANING
+
+        fields = [(field, said) for field, said in MEANING.items() if field != "attribute"]
+        both = [f"attribute:{name}" for name in sorted(settings.attributes)]
+        return fields + [(rule, "both have this attribute") for rule in both]
+
+    return _from_settings(ctx, incomplete, rules)
+
+
 def _from_settings(
     ctx: typer.Context,
     incomplete: str,

@@ -104,6 +104,10 @@ _REPAIRS_OF_PINNED = {
     Kind.DISABLED: f"{_REFRESH}; svcctl accounts enable {{users}} --service {{service}}",
     Kind.ENABLED: f"{_REFRESH}; svcctl accounts disable {{users}} --service {{service}}",
 }
+_ALL = {
+    Kind.UNLINKED: "svcctl adopt {service} --by external-id",
+    Kind.FOREIGN: "svcctl adopt {service} --by email --by name",
+}
 _MORE = {
     Kind.FOREIGN: ", if they are somebody's here; others are left alone",
     Kind.UNMANAGED: "; until then they are left alone",
@@ -114,9 +118,7 @@ def advice(service: str, kind: Kind) -> str:
     """How all findings of this kind on a service are mended."""
     # That one is gone is believed of users who are named.
     users = "USER" if kind is Kind.MISSING else "--all"
-    if kind in (Kind.UNLINKED, Kind.FOREIGN):
-        users = "USER"
-    mend = _REPAIRS[kind].format(service=service, users=users, uid="UID")
+    mend = _ALL.get(kind, _REPAIRS[kind]).format(service=service, users=users)
     return f"{kind.value}: {mend}{_MORE.get(kind, '')}"
 
 

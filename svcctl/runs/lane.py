@@ -135,8 +135,12 @@ class Result:
 
 
 def external_id(account: Account) -> str:
-    """Our key for a user, stored on the service where it can keep one."""
-    return f"svcctl:{account.user_id}"
+    """Our key for the account's user, stored on the service where it can keep one."""
+    return key_of(account.user_id)
+
+
+def key_of(user_id: int) -> str:
+    return f"svcctl:{user_id}"
 
 
 def user_of(key: str | None) -> int | None:

@@ -63,13 +63,7 @@ def link(
             )
         before = mine[0] if mine else reserved(connection, service, [user.id])[user.id]
         assert before.id is not None
-        managed = managed_groups(connection, hook)
-        try:
-            account = taken_over(hook, user, before.id, remote, managed)
-        except SvcctlError:
-            raise
-        except Exception as error:
-            raise defect(hook, error) from error
+        account = taken_over(hook, user, before.id, remote, managed_groups(connection, hook))
         change = records.Change(username, before, account, "linked by an operator")
         records.write(connection, hook, RecordVerb.LINK, [change], command=command)
     return Linked(username, account)
@@ -131,9 +125,15 @@ def taken_over(
 
     Of its groups those count as ours that svcctl manages and the user should have. The others were
     there before, and no run takes them away because they were found; only `update-all-groups`,
-    which makes the managed groups what they should be, does.
+    which makes the managed groups what they should be, does. Raises HookError.
     """
     groups = (remote.groups or frozenset()) & managed
+    try:
+        groups &= hook.groups_for(user) if groups else groups
+    except SvcctlError:
+        raise
+    except Exception as error:
+        raise defect(hook, error) from error
     return Account(
         service=hook.name,
         user_id=user.id,
@@ -141,7 +141,7 @@ def taken_over(
         status=AccountStatus.ACTIVE if remote.active else AccountStatus.DISABLED,
         uid=remote.uid,
         name=remote.name,
-        groups=groups & hook.groups_for(user) if groups else groups,
+        groups=groups,
         nickname=remote.nickname or "",
         data=remote.data,
         disabled_at=None if remote.active else stamp(),

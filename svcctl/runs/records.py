@@ -5,7 +5,7 @@ What changes is written with a run and operations of its own, so that the histor
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,20 +77,22 @@ def write(
     connection: Connection,
     hook: ServiceHook,
     verb: RecordVerb,
-    changes: Sequence[Change],
+    changes: Iterable[Change],
     *,
     command: str,
 ) -> int:
-    """Write the accounts as they are now; the run's id. Open operations on them are superseded."""
-    changed = {change.after.id for change in changes}
+    """Write the accounts as they are now; how many. Open operations on them are superseded."""
     open_now = operation_rows.unfinished(connection, [hook.name])
-    operation_rows.supersede(connection, (row.id for row in open_now if row.account_id in changed))
     actor = current_actor()
     run_id = run_rows.begin(
         connection, command=command, actor=actor, host=socket.gethostname(), pid=os.getpid()
     )
-    moment = stamp()
+    moment, count = stamp(), 0
     for part in chunks(changes):
+        count += len(part)
+        changed = {change.after.id for change in part}
+        superseded = [row.id for row in open_now if row.account_id in changed]
+        operation_rows.supersede(connection, superseded)
         account_rows.write(
             connection,
             [
@@ -100,9 +102,9 @@ def write(
         )
         rows = [_row(change, verb, run_id, actor, moment) for change in part]
         operation_rows.journal(connection, rows)
-    counts = {hook.name: {OperationStatus.DONE.value: len(changes)}} if changes else {}
+    counts = {hook.name: {OperationStatus.DONE.value: count}} if count else {}
     run_rows.end(connection, run_id, exit_code=0, summary={"counts": counts})
-    return run_id
+    return count
 
 
 def _row(change: Change, verb: RecordVerb, run_id: int, actor: str, moment: str) -> dict[str, Any]:

@@ -102,6 +102,12 @@ def names_of(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
     }
 
 
+def source_ids(connection: Connection) -> dict[int, str | None]:
+    """The users who were not removed, with their id in the source that they came from."""
+    statement = select(users.c.id, users.c.source_id).where(users.c.removed_at.is_(None))
+    return dict(connection.execute(statement).all())
+
+
 def names_like(connection: Connection, start: str, *, limit: int) -> list[tuple[str, str]]:
     """Usernames that begin so, with the user's state; in order."""
     if not fits(start):

@@ -475,3 +475,14 @@ class DyingManager(SandboxManager):
 
 class DyingHook(SandboxHook):
     manager_class = DyingManager
+
+
+class SlowListManager(SandboxManager):
+    """Lists accounts without their groups, which each of them shows."""
+
+    def list_accounts(self) -> Iterator[RemoteAccount]:
+        return (replace(one, groups=None) for one in super().list_accounts())
+
+
+class SlowListHook(SandboxHook):
+    manager_class = SlowListManager

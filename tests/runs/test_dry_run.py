@@ -67,6 +67,11 @@ def strange(w: World) -> None:
     w.sandbox().create_account(NewAccount("evelyn", "hers", "pw"))
 
 
+def alike(w: World) -> None:
+    newcomer(w)
+    w.sandbox().create_account(NewAccount("eve", "hers", "pw"))
+
+
 def disabled(w: World) -> None:
     assert w.svcctl("accounts", "disable", "ada").exit_code == 0
 
@@ -142,6 +147,7 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("accounts set-password", ["ada", "--service", "lab"], None, 0),
     ("accounts link", ["eve", "--service", "lab", "--name", "evelyn"], strange, 0),
     ("accounts unlink", ["ada", "--service", "lab"], None, 0),
+    ("adopt", ["lab", "--by", "name", "--yes"], alike, 0),
     ("accounts refresh", ["--all", "--service", "lab"], drifted, 0),
     ("accounts hold", ["ada"], None, 0),
     ("accounts hold", ["ada", "--release"], pinned, 0),
