@@ -50,11 +50,13 @@ class Exchange:
         return f"{self.method} {self.path} -> {self.status} (told {self.told})"
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """The client gets no answer."""
 
 
 Ask = Callable[[], Awaitable[bytes]]
+Answer = Callable[[Exchange, Ask], Awaitable[bytes]]
+"""What the client is told, as a whole HTTP answer: asks the server or not. Raises Gone."""
 
 
 @dataclass
@@ -62,14 +64,15 @@ class _Fault:
     method: str
     path: str
     nth: int
-    strike: Callable[[Exchange, Ask], Awaitable[bytes]]
+    strike: Answer
     last: bool = False
+    lasts: bool = False
 
     def due(self, exchange: Exchange) -> bool:
         if not (re.fullmatch(self.method, exchange.method) and re.search(self.path, exchange.path)):
             return False
         self.nth -= 1
-        return self.nth == 0
+        return self.nth == 0 or (self.lasts and self.nth < 0)
 
 
 @dataclass
@@ -78,7 +81,8 @@ class Proxy:
 
     log: all requests so far, in the order in which they came. delay: seconds before each is passed
     on. limit: a rate limit that the server itself does not have.
-    Faults strike once, at the nth request from now whose method and path match.
+    Faults strike once, at the nth request from now whose method and path match; those of
+    `from_now` strike until `restore`.
     """
 
     upstream: int
@@ -107,16 +111,25 @@ class Proxy:
         """Nobody gets through until `restore`: connections are refused, or reset once made."""
         self._run(self._cut(resets=resets))
 
+    async def close(self) -> None:
+        """Refuse connections until `restore`; for an `Answer`."""
+        await self._cut(resets=False)
+
     def restore(self) -> None:
         """As it was before."""
+        self._faults[:] = [fault for fault in self._faults if not fault.lasts]
         self._run(self._open())
+
+    def from_now(self, answer: Answer, nth: int = 1) -> None:
+        """Answer so from the nth request on, until `restore`; each answer ends its connection."""
+        self._faults.append(_Fault(".*", "", nth, answer, last=True, lasts=True))
 
     def cut_at(self, method: str = ".*", path: str = "", nth: int = 1) -> None:
         """Be cut when such a request comes: the server never sees it."""
 
         async def strike(_: Exchange, __: Ask) -> bytes:
             await self._cut(resets=False)
-            raise _Gone
+            raise Gone
 
         self._faults.append(_Fault(method, path, nth, strike))
 
@@ -125,7 +138,7 @@ class Proxy:
 
         async def strike(_: Exchange, ask: Ask) -> bytes:
             await ask()
-            raise _Gone
+            raise Gone
 
         self._faults.append(_Fault(method, path, nth, strike))
 
@@ -135,7 +148,7 @@ class Proxy:
         async def strike(_: Exchange, ask: Ask) -> bytes:
             await ask()
             await self._cut(resets=False)
-            raise _Gone
+            raise Gone
 
         self._faults.append(_Fault(method, path, nth, strike))
 
@@ -235,7 +248,7 @@ class Proxy:
                     break
             if self._resets:
                 _reset(client)
-        except (_Gone, OSError, asyncio.CancelledError, asyncio.LimitOverrunError):
+        except (Gone, OSError, asyncio.CancelledError, asyncio.LimitOverrunError):
             _reset(client)
         finally:
             self._clients.discard(client)
@@ -258,7 +271,8 @@ class Proxy:
             await asyncio.sleep(self.delay)
         last = b"\r\nconnection: close" in head.lower()
         if due:
-            self._faults.remove(due[0])
+            if not due[0].lasts:
+                self._faults.remove(due[0])
             answer = await due[0].strike(exchange, ask)
             last = last or due[0].last
         else:
@@ -308,7 +322,7 @@ async def _forwarded(port: int, head: bytes, body: bytes) -> bytes:
         with suppress(OSError):
             await server.wait_closed()
     if not answer:
-        raise _Gone
+        raise Gone
     head, _, body = answer.partition(b"\r\n\r\n")
     first, _, rest = head.partition(b"\r\n")
     rest = re.sub(rb"(?im)^(connection|keep-alive|content-length):.*(\r\n|\Z)", b"", rest + b"\r\n")

@@ -205,7 +205,10 @@ class ScimClient:
 
     def delete(self, endpoint: str, id_: str) -> None:
         """Raises NotFound when it is gone already."""
-        self._ask("DELETE", _path(endpoint, id_), one=True)
+        answer = self._ask("DELETE", _path(endpoint, id_), one=True)
+        if answer.body.strip():
+            # A login page is no yes.
+            answer.json()
 
     def changed(
         self, endpoint: str, id_: str, change: Callable[[Resource], Resource | None]
