@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from social_core.backends.base import BaseAuth
 from social_core.backends.keycloak import KeycloakOAuth2
@@ -38,9 +38,10 @@ ADDRESSES = st.sampled_from(
         "ädä@example.org",
         "ada@sub.example.org",
     ]
-) | st.emails().map(str)
+) | st.text('aA@." ', max_size=9)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     email=ADDRESSES,
     emails=st.lists(st.sampled_from(["ada@example.org", "Bob@Example.com", "@example.org"])),
@@ -80,6 +81,7 @@ def test_groups_that_nobody_reads_let_nobody_in_and_say_so(ground: "Ground") -> 
         allowed(ground.backend(), {"groups": ["crew"]}, {})
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     key=st.sampled_from([None, "groups", "teams", "", 1]),
     empty=st.sampled_from([True, False, "false"]),

@@ -37,9 +37,9 @@ def social_names(
     was, None or missing: empty text would clear the user's.
     """
     full, first, last = (text(details, name).strip() for name in _NAMES)
-    if full and not first and not last and backend.setting("FIRSTLAST_FROM_FULL", default=True):
+    if not first and not last and backend.setting("FIRSTLAST_FROM_FULL", default=True):
         first, _, last = (part.strip() for part in full.partition(" "))
-    elif not full and backend.setting("FULL_FROM_FIRSTLAST", default=True):
+    if not full and backend.setting("FULL_FROM_FIRSTLAST", default=True):
         full = last if first and _has_words(last, first) else f"{first} {last}".strip()
     known = dict(details)
     for name, value in zip(_NAMES, (full, first, last), strict=True):
