@@ -5,6 +5,7 @@ saved is the engine's business.
 """
 
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -75,9 +76,7 @@ def partial_step(
         def wrapper(
             strategy: Any, backend: Any, pipeline_index: int, *args: Any, **context: Any
         ) -> Any:
-            current = strategy.storage.partial.prepare(
-                backend.name, pipeline_index, {"args": list(args), "kwargs": {}}
-            )
+            current = _prepared(strategy, backend, pipeline_index, args, context)
             result = function(
                 *args,
                 strategy=strategy,
@@ -97,12 +96,24 @@ def partial_step(
     return decorate
 
 
+def _prepared(
+    strategy: Any, backend: Any, index: int, args: tuple[Any, ...], context: dict[str, Any]
+) -> Any:
+    """What the run goes on from: svcctl saves the context itself, social-core does not."""
+    theirs = sys.modules.get("social_core.strategy")
+    if theirs is not None and isinstance(strategy, theirs.BaseStrategy):
+        from social_core.pipeline.utils import partial_prepare
+
+        return partial_prepare(strategy, backend, index, *args, **context)
+    return strategy.storage.partial.prepare(backend.name, index, {"args": list(args), "kwargs": {}})
+
+
 partial = partial_step(save_to_session=True)
 """`partial_step` as most steps want it."""
 
 
 def save_status_to_session(
-    strategy: Any, backend: Any, pipeline_index: int, *_args: Any, **_context: Any
+    strategy: Any, backend: Any, pipeline_index: int, *args: Any, **context: Any
 ) -> None:
     """Have the run go on with the step after this one when a later step returns a response.
 
@@ -111,7 +122,6 @@ def save_status_to_session(
     warnings.warn(
         "save_status_to_session is deprecated, use @partial", DeprecationWarning, stacklevel=2
     )
-    storage = strategy.storage.partial
-    current = storage.prepare(backend.name, pipeline_index + 1, {"args": [], "kwargs": {}})
-    storage.store(current)
+    current = _prepared(strategy, backend, pipeline_index + 1, args, context)
+    strategy.storage.partial.store(current)
     strategy.session_set(TOKEN_IN_SESSION, current.token)

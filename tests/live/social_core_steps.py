@@ -20,6 +20,7 @@ from svcctl.errors import ConfigError, Refused
 PLACES = {
     "social_core.pipeline.social_auth": "svcctl.pipeline.steps.social",
     "social_core.pipeline.user": "svcctl.pipeline.steps.user",
+    "social_core.pipeline.mail": "svcctl.pipeline.steps.mail",
     "social_core.pipeline.disconnect": "svcctl.pipeline.steps.disconnect",
     "social_core.pipeline.debug": "svcctl.pipeline.steps.debug",
 }

@@ -8,7 +8,7 @@ from svcctl.pipeline.interface import Association, Strategy, UserStorage
 from svcctl.pipeline.step import step
 
 
-@step()
+@step(settings=("ALLOWED_TO_DISCONNECT_FUNCTION", "ALLOW_LAST_DISCONNECT"))
 def allowed_to_disconnect(
     user: Any,
     name: str,

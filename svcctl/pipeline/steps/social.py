@@ -13,8 +13,10 @@ from svcctl.pipeline.interface import Association, Backend, UserStorage, same
 from svcctl.pipeline.step import step
 from svcctl.pipeline.steps import migration
 
+_GROUPS = ("GROUPS_KEY", "GROUPS_MISSING_AS_EMPTY")  # by way of the backend
 
-@step(produces=("details", "groups"))
+
+@step(produces=("details", "groups"), settings=_GROUPS)
 def social_details(
     backend: Backend, details: Details, response: Any, *_args: Any, **_context: Any
 ) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def social_names(
     if not first and not last and backend.setting("FIRSTLAST_FROM_FULL", default=True):
         first, _, last = (part.strip() for part in full.partition(" "))
     if not full and backend.setting("FULL_FROM_FIRSTLAST", default=True):
-        full = last if first and _has_words(last, first) else f"{first} {last}".strip()
+        full = last if _has_words(last, first) else f"{first} {last}".strip()
     known = dict(details)
     for name, value in zip(_NAMES, (full, first, last), strict=True):
         if value or isinstance(known.get(name), str):
@@ -83,7 +85,7 @@ def social_uid(
     }
 
 
-@step(settings=("WHITELISTED_EMAILS", "WHITELISTED_DOMAINS", "ALLOW_GROUPS"))
+@step(settings=("WHITELISTED_EMAILS", "WHITELISTED_DOMAINS", "ALLOW_GROUPS", *_GROUPS))
 def auth_allowed(
     backend: Backend, details: Details, response: Any, *_args: Any, **_context: Any
 ) -> None:
