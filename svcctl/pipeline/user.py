@@ -71,7 +71,7 @@ class PipelineUser:
         own = vars(self)
         if name in own["_names"]:
             own["_values"][name] = value
-        elif name in own and name not in ("id", "pk"):
+        elif name in ("social_user", "is_new"):
             own[name] = value
         else:
             raise AttributeError(f"a user has no {name}; directory.attributes names what there is")

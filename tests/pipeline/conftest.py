@@ -1,49 +1,33 @@
-"""The ground on which steps are tried: a strategy, its storage, and a provider."""
+"""The grounds on which steps are tried: social-core's engine over tables in memory, and svcctl."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from social_core.backends.github import GithubOAuth2
 
-from tests.support.social import Association, Strategy, User, Users
+from tests.pipeline.grounds import Ground, Memory, Svcctl
 
+CONFIG = """
+[directory]
+attributes = ["fullname", "first_name", "last_name", "nick"]
 
-@dataclass(frozen=True)
-class Ground:
-    """social-core's strategy interface over tables in memory, and what tests put there."""
+[pipelines.join]
 
-    strategy: Any
-
-    @property
-    def users(self) -> Users:
-        """The storage of users and associations."""
-        found: Users = self.strategy.storage.user
-        return found
-
-    def configure(self, **settings: Any) -> None:
-        """Settings by the names that an installation writes."""
-        self.strategy.settings.update(settings)
-
-    def backend(self, backend_class: Callable[..., Any] = GithubOAuth2) -> Any:
-        """A provider; GitHub needs neither key nor network where the response is given."""
-        return backend_class(self.strategy)
-
-    def user(self, username: str, **fields: Any) -> User:
-        """Somebody who is known."""
-        return self.users.create_user(username=username, **fields)
-
-    def association(
-        self, user: User, uid: str, id_key: str = "id", provider: str = "github", **extra: Any
-    ) -> Association:
-        """A uid that is theirs."""
-        social = self.users.create_social_auth(user, uid, provider, id_key=id_key)
-        social.set_extra_data(extra)
-        return social
+[backends.github]
+class = "social_core.backends.github.GithubOAuth2"
+"""
 
 
 @pytest.fixture
-def ground() -> Ground:
+def memory() -> Memory:
     """Nobody and nothing there yet."""
-    return Ground(Strategy())
+    return Memory()
+
+
+@pytest.fixture(params=["memory", "svcctl"])
+def ground(request: pytest.FixtureRequest) -> Ground:
+    """Either of them, nobody and nothing there yet."""
+    if request.param == "memory":
+        return Memory()
+    site: Callable[[str], Any] = request.getfixturevalue("site")
+    return Svcctl(site(CONFIG))

@@ -14,7 +14,7 @@ from svcctl.pipeline.allowed import allowed, groups
 from tests.support.social import Strategy
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Ground
+    from tests.pipeline.grounds import Ground
 
 ADDRESSES = st.sampled_from(
     [
@@ -68,17 +68,17 @@ def test_it_says_what_social_core_says(
 @pytest.mark.parametrize("name", ["WHITELISTED_EMAILS", "WHITELISTED_DOMAINS", "ALLOW_GROUPS"])
 @pytest.mark.parametrize("value", [None, "example.org", {}, [1], [""]])
 def test_a_list_that_is_none_is_an_error_of_the_settings(
-    ground: "Ground", name: str, value: Any
+    memory: "Ground", name: str, value: Any
 ) -> None:
-    ground.configure(**{name: value})
+    memory.configure(**{name: value})
     with pytest.raises(ConfigError, match=rf"^{name}: .* is no list of texts$"):
-        allowed(ground.backend(), {}, {})
+        allowed(memory.backend(), {}, {})
 
 
-def test_groups_that_nobody_reads_let_nobody_in_and_say_so(ground: "Ground") -> None:
-    ground.configure(ALLOW_GROUPS=["crew"])
+def test_groups_that_nobody_reads_let_nobody_in_and_say_so(memory: "Ground") -> None:
+    memory.configure(ALLOW_GROUPS=["crew"])
     with pytest.raises(ConfigError, match=r"^github: ALLOW_GROUPS is set, and no groups are read"):
-        allowed(ground.backend(), {"groups": ["crew"]}, {})
+        allowed(memory.backend(), {"groups": ["crew"]}, {})
 
 
 @settings(max_examples=50, deadline=None)
@@ -108,6 +108,6 @@ def outcome(read: Any, *arguments: Any) -> Any:
         return error.code
 
 
-def test_a_backend_without_groups_is_asked_for_none(ground: "Ground") -> None:
-    plain: Any = BaseAuth(ground.strategy)
+def test_a_backend_without_groups_is_asked_for_none(memory: "Ground") -> None:
+    plain: Any = BaseAuth(memory.strategy)
     assert groups(plain, {"groups": ["a"]}) is None

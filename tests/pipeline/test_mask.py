@@ -8,7 +8,7 @@ from svcctl.pipeline.mask import masked
 from svcctl.pipeline.steps.debug import debug
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Ground
+    from tests.pipeline.grounds import Ground
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_texts_and_numbers_under_a_secret_name_are_hidden(given: Any, shown: Any
 
 
 def test_debug_shows_the_context_on_standard_error_and_changes_nothing(
-    ground: "Ground", capsys: pytest.CaptureFixture[str]
+    memory: "Ground", capsys: pytest.CaptureFixture[str]
 ) -> None:
     response = {"id": 1, "access_token": "s3cret", "name": "\x1b[31mred\u202e"}
     step = "svcctl.pipeline.steps.debug.debug"
-    result = ground.backend().run_pipeline([step], response=response, is_new=True)
+    result = memory.backend().run_pipeline([step], response=response, is_new=True)
     assert result["response"] == response
     out, err = capsys.readouterr()
     assert out == ""

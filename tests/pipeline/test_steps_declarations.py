@@ -1,45 +1,48 @@
 """What the steps that ship declare is what they do: keys, settings and parameters."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from social_core.backends.github import GithubOAuth2
 
+from svcctl.config.pipeline import Backend
 from svcctl.errors import Refused
-from svcctl.pipeline.step import Step
-from svcctl.pipeline.steps import debug, disconnect, social, user
-from tests.support.social import Strategy, Users
+from svcctl.pipeline.backend import MappedBackend
+from svcctl.pipeline.dataflow import ORDER
+from svcctl.pipeline.step import Declaration, Step
+from svcctl.pipeline.steps import debug, disconnect, mail, social, user
+from tests.pipeline.conftest import CONFIG
+from tests.pipeline.grounds import Svcctl
 
 if TYPE_CHECKING:
-    pass
+    from tests.conftest import Site
 
-ADA = {"id": 1, "login": "ada", "email": "ada@example.org", "name": "Ada Lovelace"}
+ADA = {"login": "ada", "email": "ada@example.org", "name": "Ada Lovelace", "teams": ["crew"]}
+MODULES: tuple[ModuleType, ...] = (social, user, mail, disconnect, debug)
 STEPS = {
     name: Step(name, function)
-    for module in (social, user, disconnect, debug)
+    for module in MODULES
     for name, function in vars(module).items()
     if hasattr(function, "svcctl_step")
 }
-ORDER = [
-    "social_details",
-    "social_names",
-    "social_uid",
-    "auth_allowed",
-    "social_user",
-    "get_username",
-    "associate_by_email",
-    "create_user",
-    "associate_user",
-    "load_extra_data",
-    "user_details",
-    "debug",
-]
-LEAVE = ["allowed_to_disconnect", "get_entries", "revoke_tokens", "disconnect"]
+LOGIN = [*(name for name in ORDER["auth"] if name != "mail_validation"), "debug"]
+LEAVE = ORDER["disconnect"]
 
 
-class Github(GithubOAuth2[Any]):
-    """GitHub without its network."""
+class Github(MappedBackend):
+    """A mapped provider with a past, whose tokens can be revoked."""
+
+    name = "github"
+
+    def __init__(self, strategy: Any, redirect_uri: str | None = None) -> None:
+        table = Backend(
+            uid="id",
+            details={"username": "login", "email": "email", "fullname": "name"},
+            extra_data=("access_token",),
+        )
+        super().__init__(self.name, table, strategy, redirect_uri=redirect_uri)
 
     def revoke_token(self, token: str, uid: str) -> None:
         """Nobody is asked."""
@@ -48,89 +51,83 @@ class Github(GithubOAuth2[Any]):
         return [f"old {response['id']}"]
 
 
-class Watched(Strategy):
-    """It notes which settings each step asks for."""
+def send(*arguments: Any) -> None:
+    """What EMAIL_VALIDATION_FUNCTION names."""
 
-    step = ""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+def declared(name: str) -> Declaration:
+    found = STEPS[name].declaration
+    assert found is not None
+    return found
+
+
+class Life:
+    """Somebody joins, comes back, is found by address, is too late, moves, proves, and leaves."""
+
+    def __init__(self, ground: Svcctl) -> None:
+        self.ground = ground
         self.asked: dict[str, set[str]] = defaultdict(set)
+        self.returned: dict[str, set[str]] = defaultdict(set)
+        ada: Any = self.login(1, access_token="token")["user"]
+        ground.unit.link(ada, "elsewhere", "1", "id")
+        self.login(1)
+        self.login(2, name=None)
+        ground.users.faster = lambda: ground.association(ground.user("eve"), "3")
+        with pytest.raises(Refused):
+            self.login(3)
+        ground.users.faster = lambda: ground.unit.link(ada, "github", "4", "id")
+        self.login(4)
+        ground.unit.link(ada, "github", "old 5", "")
+        with pytest.raises(Refused):
+            self.login(5)
+        for is_new in (True, False):
+            self.run(["mail_validation"], details={"email": "new@example.org"}, is_new=is_new)
+        self.run(LEAVE, user=ada, name="github", user_storage=ground.users)
 
-    def setting(self, name: str, default: Any = None, backend: Any = None) -> Any:
-        if name != "REDIRECT_IS_HTTPS":  # asked where a backend is made
-            self.asked[self.step].add(name)
-        return super().setting(name, default, backend)
+    def login(self, uid: int, **more: Any) -> Any:
+        return self.run(LOGIN, response={**ADA, "id": uid, **more})
 
-
-def run(
-    strategy: Watched, steps: list[str], returned: dict[str, set[str]], **context: Any
-) -> dict[str, Any]:
-    backend = Github(strategy)
-    given = {"strategy": strategy, "backend": backend, "details": {}, **context}
-    for name in steps:
-        strategy.step = name
-        result = STEPS[name].function(**given) or {}
-        returned[name] |= result.keys()
-        given |= result
-    return given
-
-
-def lives(strategy: Watched, returned: dict[str, set[str]]) -> None:
-    """Somebody joins, comes back, is found by address, is too late, moves, and leaves."""
-    users: Any = strategy.storage.user
-    strategy.backends["github"] = Github
-    for _ in range(2):
-        given = run(strategy, ORDER, returned, response=ADA | {"access_token": "token"})
-    run(strategy, ORDER, returned, response=ADA | {"id": 2, "name": None})
-    users.faster = lambda: users.create_social_auth(users.rows[0], "3", "github", "id")
-    run(strategy, ORDER, returned, response=ADA | {"id": 3})
-    users.create_social_auth(users.rows[0], "old 4", "github", "")
-    with pytest.raises(Refused):
-        run(strategy, ORDER, returned, response=ADA | {"id": 4})
-    run(strategy, LEAVE, returned, user=given["user"], name="github", user_storage=_free(users))
-
-
-def _free(users: Users) -> Users:
-    users.refuse_last = False
-    return users
+    def run(self, steps: Sequence[str], **context: Any) -> Any:
+        strategy = self.ground.strategy
+        given = {"strategy": strategy, "backend": Github(strategy), "details": {}, **context}
+        for index, name in enumerate(steps):
+            strategy.consulted.clear()
+            try:
+                result = STEPS[name].function(**given | {"pipeline_index": index}) or {}
+            finally:
+                self.asked[name] |= {setting for setting, _ in strategy.consulted}
+            if isinstance(result, dict):
+                self.returned[name] |= result.keys()
+                given |= result
+        return given
 
 
 @pytest.fixture
-def lived() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Per step the settings that it asked for, and the keys that it returned."""
-    strategy, returned = Watched(), defaultdict[str, set[str]](set)
-    lives(strategy, returned)
-    more = Watched(SLUGIFY_USERNAMES=True, REVOKE_TOKENS_ON_DISCONNECT=True)
-    lives(more, returned)
-    return {name: strategy.asked[name] | more.asked[name] for name in STEPS}, returned
+def life(site: "Callable[[str], Site]") -> Life:
+    """What each step asked for and returned."""
+    ground = Svcctl(site(CONFIG))
+    ground.provide("github", Github)
+    ground.configure(
+        ALLOW_GROUPS=["crew"],
+        EMAIL_VALIDATION_FUNCTION=f"{__name__}.send",
+        FORCE_EMAIL_VALIDATION=True,
+        GROUPS_KEY="teams",
+        REVOKE_TOKENS_ON_DISCONNECT=True,
+        SLUGIFY_USERNAMES=True,
+    )
+    return Life(ground)
 
 
-def test_all_of_them_are_tried_here() -> None:
-    assert set(ORDER) | set(LEAVE) == set(STEPS)
+def test_each_returns_the_keys_that_it_declares(life: Life) -> None:
+    assert dict(life.returned) == {name: set(declared(name).produces) for name in STEPS}
 
 
-def test_each_returns_the_keys_that_it_declares(lived: Any) -> None:
-    _, returned = lived
-    declared = {
-        name: set(step.declaration.produces) for name, step in STEPS.items() if step.declaration
-    }
-    assert {name: returned[name] for name in STEPS} == declared
-
-
-def test_each_asks_for_the_settings_that_it_declares(lived: Any) -> None:
-    asked, _ = lived
-    declared = {
-        name: set(step.declaration.settings) for name, step in STEPS.items() if step.declaration
-    }
-    assert asked == declared
+def test_each_asks_for_the_settings_that_it_declares(life: Life) -> None:
+    assert dict(life.asked) == {name: set(declared(name).settings) for name in STEPS}
 
 
 def test_each_says_what_it_does_beyond_returning_something() -> None:
-    quiet = {
-        name for name, step in STEPS.items() if step.declaration and not step.declaration.effects
-    }
-    assert quiet == {
+    assert {name for name in STEPS if not declared(name).effects} == {
         "social_details",
         "social_names",
         "social_uid",

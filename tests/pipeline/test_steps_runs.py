@@ -11,10 +11,10 @@ from social_core.pipeline.partial import partial
 from social_core.utils import PARTIAL_TOKEN_SESSION_NAME
 
 from svcctl.errors import Refused
-from tests.support.social import Redirect, Taken, User
+from tests.support.social import Redirect
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Ground
+    from tests.pipeline.grounds import Ground
 
 SOCIAL, USER, LEAVE = (f"svcctl.pipeline.steps.{name}" for name in ("social", "user", "disconnect"))
 HERE = "tests.pipeline.test_steps_runs"
@@ -60,9 +60,7 @@ def login(
     **context: Any,
 ) -> Any:
     """As a web framework does it after the provider has sent the person back."""
-    ground.configure(SOCIAL_AUTH_PIPELINE=DEFAULT if steps is None else steps)
-    provider = ground.backend(backend)
-    return ground.strategy.authenticate(provider, response=response, **context)
+    return ground.login(ground.backend(backend), steps or DEFAULT, response=response, **context)
 
 
 @pytest.mark.parametrize(("backend", "response", "uid", "kept"), PROVIDERS)
@@ -78,7 +76,7 @@ def test_somebody_new_becomes_a_user_with_an_association(
     found = social.extra_data.keys() - {"auth_time", "access_token", "token_type"}
     assert found == kept
     assert (user.first_name, user.last_name) == (
-        ("Ada", "Lovelace") if "name" in response else ("", "")
+        ("Ada", "Lovelace") if "name" in response else (None, None)
     )
 
 
@@ -156,8 +154,6 @@ def test_the_address_is_stored_in_lower_case_if_wanted(ground: "Ground") -> None
 
 def test_the_address_finds_an_existing_user_where_the_pipeline_wants_it(ground: "Ground") -> None:
     ada = ground.user("countess", email="ada@example.org")
-    assert login(ground, GITHUB).username == "ada"
-    ground.users.rows.pop()
     assert login(ground, DISCORD, DiscordOAuth2, BY_EMAIL) is ada
     ground.user("twin", email="ada@example.org")
     with pytest.raises(Refused) as refused:
@@ -166,17 +162,18 @@ def test_the_address_finds_an_existing_user_where_the_pipeline_wants_it(ground: 
 
 
 def test_a_login_that_was_faster_is_taken_over(ground: "Ground") -> None:
-    ground.users.faster = lambda: ground.association(ground.users.rows[0], "1")
-    user = login(ground, GITHUB)
-    assert [one.user for one in ground.users.associations] == [user]
+    ada = ground.user("ada")
+    ground.users.faster = lambda: ground.association(ada, "1")
+    assert login(ground, GITHUB, user=ada) is ada
+    assert [one.user for one in ground.users.associations] == [ada]
 
 
 def test_an_error_of_the_storage_is_not_hidden(ground: "Ground") -> None:
     def failing() -> None:
-        raise Taken("another constraint")
+        raise ground.taken("another constraint")
 
     ground.users.faster = failing
-    with pytest.raises(Taken):
+    with pytest.raises(ground.taken):
         login(ground, GITHUB)
 
 
@@ -208,10 +205,10 @@ def set_password(user: Any, *arguments: Any, **context: Any) -> None:
     user.password = context["password"]
 
 
-def resume(ground: "Ground", backend: Any = GithubOAuth2) -> Any:
-    paused = ground.strategy.partial_load(ground.strategy.session_pop(PARTIAL_TOKEN_SESSION_NAME))
-    provider = ground.backend(backend)
-    ground.strategy.session["password"] = "pass"
+def resume(memory: "Ground", backend: Any = GithubOAuth2) -> Any:
+    paused = memory.strategy.partial_load(memory.strategy.session_pop(PARTIAL_TOKEN_SESSION_NAME))
+    provider = memory.backend(backend)
+    memory.strategy.session["password"] = "pass"
     if paused.pipeline_type == "disconnect":
         return provider.continue_disconnect_pipeline(paused)
     return provider.continue_pipeline(paused)
@@ -220,48 +217,48 @@ def resume(ground: "Ground", backend: Any = GithubOAuth2) -> Any:
 @pytest.mark.parametrize("place", range(len(DEFAULT) + 1))
 @pytest.mark.parametrize("known", [True, False])
 def test_a_login_goes_on_where_it_paused_and_comes_to_the_same(
-    ground: "Ground",
+    memory: "Ground",
     place: int,
     known: bool,  # noqa: FBT001
 ) -> None:
-    expected = login(ground, GITHUB).row if known else None
+    expected = login(memory, GITHUB).row if known else None
     steps = [*DEFAULT[:place], f"{HERE}.ask_for_password", *DEFAULT[place:]]
-    assert login(ground, GITHUB, steps=steps) == Redirect("/password")
-    user = resume(ground)
-    (social,) = ground.users.associations
+    assert login(memory, GITHUB, steps=steps) == Redirect("/password")
+    user = resume(memory)
+    (social,) = memory.users.associations
     assert social.user is user
     assert social.extra_data["access_token"] == "s3cret"
-    assert len(ground.users.rows) == 1
+    assert len(memory.users.rows) == 1
     assert user.row == (expected or user.row | {"username": "ada", "fullname": "Ada Lovelace"})
 
 
-def test_a_user_found_by_address_is_there_after_a_pause(ground: "Ground") -> None:
-    ada = ground.user("countess", email="ada@example.org")
+def test_a_user_found_by_address_is_there_after_a_pause(memory: "Ground") -> None:
+    ada = memory.user("countess", email="ada@example.org")
     steps = [*BY_EMAIL[:7], f"{HERE}.ask_for_password", *BY_EMAIL[7:], f"{HERE}.set_password"]
-    login(ground, GITHUB, steps=steps)
-    assert resume(ground) is ada
+    login(memory, GITHUB, steps=steps)
+    assert resume(memory) is ada
     assert ada.row["password"] == "pass"
-    assert ground.users.rows == [ada]
+    assert memory.users.rows == [ada]
 
 
-def test_identifiers_survive_a_pause(ground: "Ground") -> None:
-    ada = ground.user("ada")
-    old = ground.association(ada, "old@example.org", "email", "google-oauth2", sub="1098")
+def test_identifiers_survive_a_pause(memory: "Ground") -> None:
+    ada = memory.user("ada")
+    old = memory.association(ada, "old@example.org", "email", "google-oauth2", sub="1098")
     steps = [*DEFAULT[:4], f"{HERE}.ask_for_password", *DEFAULT[4:]]
-    login(ground, GOOGLE | {"email": "old@example.org"}, GoogleOAuth2, steps)
-    assert resume(ground, GoogleOAuth2) is ada
+    login(memory, GOOGLE | {"email": "old@example.org"}, GoogleOAuth2, steps)
+    assert resume(memory, GoogleOAuth2) is ada
     assert (old.uid, old.id_key) == ("1098", "sub")
 
 
-def test_groups_survive_a_pause(ground: "Ground") -> None:
+def test_groups_survive_a_pause(memory: "Ground") -> None:
     class Grouped(GithubOAuth2[Any]):
         def get_user_groups(self, response: Any) -> list[str]:
             return ["crew"]
 
     SEEN.clear()
     steps = [DEFAULT[0], f"{HERE}.ask_for_password", f"{HERE}.note_groups"]
-    login(ground, GITHUB, Grouped, steps)
-    resume(ground, Grouped)
+    login(memory, GITHUB, Grouped, steps)
+    resume(memory, Grouped)
     assert SEEN == [["crew"]]
 
 
@@ -272,12 +269,12 @@ def note_groups(groups: Any, *arguments: Any, **context: Any) -> None:
     SEEN.append(groups)
 
 
-def test_a_disconnection_goes_on_where_it_paused(ground: "Ground") -> None:
-    user: User = login(ground, GITHUB)
-    ground.users.refuse_last = False
+def test_a_disconnection_goes_on_where_it_paused(memory: "Ground") -> None:
+    user = login(memory, GITHUB)
+    memory.users.refuse_last = False
     steps = [DISCONNECT[0], f"{HERE}.ask_for_password", *DISCONNECT[1:]]
-    ground.configure(SOCIAL_AUTH_DISCONNECT_PIPELINE=steps)
-    assert ground.backend().disconnect(user=user) == Redirect("/password")
-    assert len(ground.users.associations) == 1
-    resume(ground)
-    assert ground.users.associations == []
+    memory.configure(SOCIAL_AUTH_DISCONNECT_PIPELINE=steps)
+    assert memory.backend().disconnect(user=user) == Redirect("/password")
+    assert len(memory.users.associations) == 1
+    resume(memory)
+    assert memory.users.associations == []

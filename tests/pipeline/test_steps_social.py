@@ -12,6 +12,7 @@ from social_core.backends.telegram import TelegramAuth
 from social_core.exceptions import AuthConfigurationError, AuthResponseError
 
 from svcctl.errors import Refused
+from svcctl.pipeline.interface import same
 from svcctl.pipeline.steps.social import (
     associate_by_email,
     associate_user,
@@ -23,10 +24,9 @@ from svcctl.pipeline.steps.social import (
     social_user,
 )
 from svcctl.pipeline.steps.user import user_details
-from tests.support.social import Taken
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Ground
+    from tests.pipeline.grounds import Ground
 
 ADA = {"id": 1, "login": "ada", "email": "ada@example.org", "name": "Ada Lovelace"}
 
@@ -60,9 +60,9 @@ def test_groups_stand_beside_the_details_and_are_none_where_nothing_reads_them(
     assert "groups" not in result["details"]
 
 
-def test_groups_of_okta_reach_the_context(ground: "Ground") -> None:
-    ground.configure(SOCIAL_AUTH_OKTA_OAUTH2_GROUPS_KEY="groups")
-    okta = ground.backend(OktaOAuth2)
+def test_groups_of_okta_reach_the_context(memory: "Ground") -> None:
+    memory.configure(SOCIAL_AUTH_OKTA_OAUTH2_GROUPS_KEY="groups")
+    okta = memory.backend(OktaOAuth2)
     assert social_details(okta, {}, {"sub": "u", "groups": ["a", "x"]})["groups"] == ["a", "x"]
     with pytest.raises(AuthResponseError):
         social_details(okta, {}, {"sub": "u", "groups": "a"})
@@ -102,15 +102,15 @@ def test_groups_of_okta_reach_the_context(ground: "Ground") -> None:
     ],
 )
 def test_names_are_derived_from_one_another(
-    ground: "Ground", full: str, first: str, last: str, expected: tuple[str, str, str]
+    memory: "Ground", full: str, first: str, last: str, expected: tuple[str, str, str]
 ) -> None:
     given = {"fullname": full, "first_name": first, "last_name": last, "email": "x@example.org"}
     before = dict(given)
-    details = social_names(ground.backend(), given)["details"]
+    details = social_names(memory.backend(), given)["details"]
     assert (details["fullname"], details["first_name"], details["last_name"]) == expected
     assert details["email"] == "x@example.org"
     assert given == before
-    assert social_names(ground.backend(), details)["details"] == details
+    assert social_names(memory.backend(), details)["details"] == details
 
 
 @pytest.mark.parametrize(
@@ -146,15 +146,15 @@ def test_names_are_derived_from_one_another(
     ],
 )
 def test_a_name_that_nobody_knows_stays_none_or_missing(
-    ground: "Ground", given: dict[str, Any], expected: dict[str, Any]
+    memory: "Ground", given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    details = social_names(ground.backend(), given)["details"]
+    details = social_names(memory.backend(), given)["details"]
     assert details == expected
-    assert social_names(ground.backend(), details)["details"] == expected
+    assert social_names(memory.backend(), details)["details"] == expected
 
 
-def test_backends_leave_the_names_to_the_step(ground: "Ground") -> None:
-    github, telegram = ground.backend(GithubOAuth2), ground.backend(TelegramAuth)
+def test_backends_leave_the_names_to_the_step(memory: "Ground") -> None:
+    github, telegram = memory.backend(GithubOAuth2), memory.backend(TelegramAuth)
     told = github.get_user_details({"name": "Mary Jane Watson"})
     assert social_names(github, told)["details"]["last_name"] == "Jane Watson"
     told = telegram.get_user_details({"id": 1, "first_name": "Jane", "last_name": "Jane Watson"})
@@ -213,12 +213,12 @@ def test_derived_names_change_only_what_is_known(
 
 
 def test_a_name_that_is_a_number_is_text_and_one_that_is_a_list_is_refused(
-    ground: "Ground",
+    memory: "Ground",
 ) -> None:
-    details = social_names(ground.backend(), {"fullname": 47})["details"]
+    details = social_names(memory.backend(), {"fullname": 47})["details"]
     assert details == {"fullname": "47", "first_name": "47"}
     with pytest.raises(Refused, match=r"^details\.fullname: list instead of text$") as refused:
-        social_names(ground.backend(), {"fullname": ["Ada"]})
+        social_names(memory.backend(), {"fullname": ["Ada"]})
     assert refused.value.code == "invalid_claim"
 
 
@@ -234,53 +234,59 @@ def test_the_uid_is_text_with_the_key_under_which_it_stands(ground: "Ground") ->
     }
 
 
-def test_zero_is_a_uid(ground: "Ground") -> None:
-    assert social_uid(ground.backend(), {}, {"id": 0})["uid"] == "0"
+def test_zero_is_a_uid(memory: "Ground") -> None:
+    assert social_uid(memory.backend(), {}, {"id": 0})["uid"] == "0"
 
 
 @pytest.mark.parametrize("response", [{}, {"id": None}, {"id": ""}])
 def test_no_uid_is_refused_and_never_becomes_the_text_none(
-    ground: "Ground", response: dict[str, Any]
+    memory: "Ground", response: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused, match=r"^github: no uid in the response, id is missing") as refused:
-        social_uid(ground.backend(), {}, response)
+        social_uid(memory.backend(), {}, response)
     assert refused.value.code == "missing_claim"
     assert refused.value.hint
+
+
+def test_a_provider_that_has_no_key_for_the_uid_says_so(ground: "Ground") -> None:
+    plain: Any = BaseAuth(ground.strategy)
+    with pytest.raises(Refused, match=r"no uid in the response, its key is missing or empty$"):
+        social_uid(plain, {}, {})
 
 
 # auth_allowed
 
 
-def test_who_is_on_no_list_is_refused_by_name(ground: "Ground") -> None:
-    ground.configure(SOCIAL_AUTH_WHITELISTED_DOMAINS=["example.org"])
-    auth_allowed(ground.backend(), {"email": "Ada@Example.ORG"}, ADA)
+def test_who_is_on_no_list_is_refused_by_name(memory: "Ground") -> None:
+    memory.configure(SOCIAL_AUTH_WHITELISTED_DOMAINS=["example.org"])
+    auth_allowed(memory.backend(), {"email": "Ada@Example.ORG"}, ADA)
     for details, who in (
         ({"email": "bob@example.com", "username": "bob"}, "bob@example.com"),
         ({"username": "bob"}, "bob"),
         ({}, "somebody without an address"),
     ):
         with pytest.raises(Refused, match=rf"^github: {who} is not let in$") as refused:
-            auth_allowed(ground.backend(), details, ADA)
+            auth_allowed(memory.backend(), details, ADA)
         assert refused.value.code == "authentication_disallowed"
 
 
-def test_a_backend_may_have_its_own_mind(ground: "Ground") -> None:
+def test_a_backend_may_have_its_own_mind(memory: "Ground") -> None:
     class Weekdays(GithubOAuth2[Any]):
         def auth_allowed(self, response: Any, details: Any) -> bool:
             return bool(response["day"] != "sunday")
 
-    auth_allowed(ground.backend(Weekdays), {}, {"day": "monday"})
+    auth_allowed(memory.backend(Weekdays), {}, {"day": "monday"})
     with pytest.raises(Refused):
-        auth_allowed(ground.backend(Weekdays), {}, {"day": "sunday"})
+        auth_allowed(memory.backend(Weekdays), {}, {"day": "sunday"})
 
 
-def test_groups_let_in_together_with_the_address(ground: "Ground") -> None:
-    ground.configure(
+def test_groups_let_in_together_with_the_address(memory: "Ground") -> None:
+    memory.configure(
         SOCIAL_AUTH_KEYCLOAK_GROUPS_KEY="groups",
         SOCIAL_AUTH_KEYCLOAK_ALLOW_GROUPS=["a", "b"],
         SOCIAL_AUTH_KEYCLOAK_WHITELISTED_DOMAINS=["example.org"],
     )
-    keycloak, here = ground.backend(KeycloakOAuth2), {"email": "ada@example.org"}
+    keycloak, here = memory.backend(KeycloakOAuth2), {"email": "ada@example.org"}
     auth_allowed(keycloak, here, {"groups": ["b"]})
     for details, response in (
         (here, {"groups": []}),
@@ -289,7 +295,7 @@ def test_groups_let_in_together_with_the_address(ground: "Ground") -> None:
     ):
         with pytest.raises(Refused):
             auth_allowed(keycloak, details, response)
-    ground.configure(SOCIAL_AUTH_KEYCLOAK_GROUPS_KEY=None)
+    memory.configure(SOCIAL_AUTH_KEYCLOAK_GROUPS_KEY=None)
     with pytest.raises(AuthConfigurationError):
         auth_allowed(keycloak, here, {"groups": ["a"]})
 
@@ -309,12 +315,9 @@ def test_nobody_is_known_for_a_new_uid(ground: "Ground") -> None:
 def test_a_known_uid_gives_its_user(ground: "Ground") -> None:
     ada = ground.user("ada")
     social = ground.association(ada, "1")
-    assert social_user(ground.backend(), "1", id_key="id") == {
-        "social": social,
-        "user": ada,
-        "is_new": False,
-        "new_association": False,
-    }
+    result = social_user(ground.backend(), "1", id_key="id")
+    assert same(result.pop("social"), social)
+    assert result == {"user": ada, "is_new": False, "new_association": False}
 
 
 def test_who_is_logged_in_stays_who_they_are(ground: "Ground") -> None:
@@ -323,7 +326,8 @@ def test_who_is_logged_in_stays_who_they_are(ground: "Ground") -> None:
     assert (result["user"], result["is_new"], result["new_association"]) == (ada, False, True)
     social = ground.association(ada, "1")
     result = social_user(ground.backend(), "1", ada, id_key="id")
-    assert (result["social"], result["user"], result["new_association"]) == (social, ada, False)
+    assert same(result["social"], social)
+    assert (result["user"], result["is_new"], result["new_association"]) == (ada, False, False)
 
 
 def test_the_uid_of_somebody_else_is_refused_and_both_are_named(ground: "Ground") -> None:
@@ -339,7 +343,7 @@ def test_users_are_compared_by_primary_key_and_never_by_their_fields(ground: "Gr
     ground.association(ada, "1")
     again = SimpleNamespace(id=ada.id, username="ada", fullname="changed, not saved")
     assert social_user(ground.backend(), "1", again, id_key="id")["user"] is again
-    twin = SimpleNamespace(**{**ada.row, "id": ada.id + 1})
+    twin = SimpleNamespace(**{**ground.fields(ada), "id": ada.id + 1})
     with pytest.raises(Refused):
         social_user(ground.backend(), "1", twin, id_key="id")
     django = SimpleNamespace(pk=ada.id, id="of another table", username="ada")
@@ -412,10 +416,10 @@ def test_other_errors_of_the_storage_are_not_hidden(ground: "Ground") -> None:
         raise RuntimeError("the disk is gone")
 
     def something_else() -> None:
-        raise Taken("another constraint")
+        raise ground.taken("another constraint")
 
     ada = ground.user("ada")
-    for failure, error in ((broken, RuntimeError), (something_else, Taken)):
+    for failure, error in ((broken, RuntimeError), (something_else, ground.taken)):
         ground.users.faster = failure
         with pytest.raises(error):
             associate_user(ground.backend(), "1", ada, id_key="id")

@@ -8,10 +8,10 @@ import pytest
 from social_core.backends.github import GithubOAuth2
 
 from svcctl.errors import ConfigError, Refused
-from svcctl.pipeline.steps.user import PROTECTED, create_user, get_username, slug, user_details
+from svcctl.pipeline.steps.user import create_user, get_username, slug, user_details
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Ground
+    from tests.pipeline.grounds import Ground
 
 HERE = __name__
 NAMES = ("fullname", "first_name", "last_name")
@@ -130,11 +130,18 @@ def test_a_storage_without_room_for_a_name_ends_with_an_error(ground: "Ground") 
 
 @pytest.mark.parametrize("length", [-1, 33, "16", 1.5, True, None])
 def test_a_uuid_length_that_is_none_is_an_error_of_the_settings(
-    ground: "Ground", length: Any
+    memory: "Ground", length: Any
 ) -> None:
-    ground.configure(UUID_LENGTH=length)
+    memory.configure(UUID_LENGTH=length)
     with pytest.raises(ConfigError, match=r"^UUID_LENGTH: .* is no number from 0 to 32$"):
-        username(ground, username="ada")
+        username(memory, username="ada")
+
+
+@pytest.mark.parametrize("length", [1, 32])
+def test_a_uuid_has_up_to_32_digits(ground: "Ground", length: int) -> None:
+    ground.configure(UUID_LENGTH=length)
+    ground.user("ada")
+    assert re.fullmatch(rf"ada[0-9a-f]{{{length}}}", username(ground, username="ada"))
 
 
 @pytest.mark.parametrize(
@@ -148,10 +155,10 @@ def test_a_uuid_length_that_is_none_is_an_error_of_the_settings(
     ],
 )
 def test_functions_of_the_settings_make_the_name_where_they_are_wanted(
-    ground: "Ground", settings: dict[str, Any], expected: str
+    memory: "Ground", settings: dict[str, Any], expected: str
 ) -> None:
-    ground.configure(**settings)
-    assert username(ground, username="Ada L!") == expected
+    memory.configure(**settings)
+    assert username(memory, username="Ada L!") == expected
 
 
 @pytest.mark.parametrize(
@@ -166,19 +173,19 @@ def test_functions_of_the_settings_make_the_name_where_they_are_wanted(
 )
 @pytest.mark.parametrize("setting", ["CLEAN_USERNAME_FUNCTION", "SLUGIFY_FUNCTION"])
 def test_a_function_that_is_none_is_an_error_of_the_settings(
-    ground: "Ground", setting: str, name: Any, message: str
+    memory: "Ground", setting: str, name: Any, message: str
 ) -> None:
-    ground.configure(SLUGIFY_USERNAMES=True, **{setting: name})
+    memory.configure(SLUGIFY_USERNAMES=True, **{setting: name})
     with pytest.raises(ConfigError, match="^" + re.escape(f"{setting}: {message}")):
-        username(ground, username="ada")
+        username(memory, username="ada")
 
 
 def test_a_username_that_is_a_number_is_text_and_one_that_is_a_dict_is_refused(
-    ground: "Ground",
+    memory: "Ground",
 ) -> None:
-    assert username(ground, username=4711) == "4711"
+    assert username(memory, username=4711) == "4711"
     with pytest.raises(Refused, match=r"^details\.username: dict instead of text$"):
-        username(ground, username={"name": "ada"})
+        username(memory, username={"name": "ada"})
 
 
 # create_user
@@ -188,8 +195,7 @@ def created(ground: "Ground", details: dict[str, Any], **context: Any) -> dict[s
     result = create_user(ground.strategy, details, ground.backend(), **context)
     assert result is not None
     assert result["is_new"]
-    row: dict[str, Any] = result["user"].row
-    return row
+    return ground.fields(result["user"])
 
 
 def test_a_new_user_has_the_username_and_the_address(ground: "Ground") -> None:
@@ -199,7 +205,7 @@ def test_a_new_user_has_the_username_and_the_address(ground: "Ground") -> None:
         username="free",
     )
     assert (row["username"], row["email"]) == ("free", "Ada@example.org")
-    assert row["fullname"] == ""
+    assert row["fullname"] is None
     assert len(ground.users.rows) == 1
 
 
@@ -216,17 +222,17 @@ def test_a_known_user_is_not_made_again(ground: "Ground") -> None:
 
 @pytest.mark.parametrize("details", [{}, dict.fromkeys(NAMES)])
 def test_names_that_nobody_knows_are_left_to_the_user_model(
-    ground: "Ground", details: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    memory: "Ground", details: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ground.configure(USER_FIELDS=["username", "email", *NAMES])
+    memory.configure(USER_FIELDS=["username", "email", *NAMES])
     given: dict[str, Any] = {}
 
     def make(**fields: Any) -> Any:
         given.update(fields)
         return SimpleNamespace(**fields)
 
-    monkeypatch.setattr(ground.users, "create_user", make)
-    create_user(ground.strategy, {"username": "ada", "email": None, **details}, ground.backend())
+    monkeypatch.setattr(memory.users, "create_user", make)
+    create_user(memory.strategy, {"username": "ada", "email": None, **details}, memory.backend())
     assert given == {"username": "ada", "email": None}
 
 
@@ -234,7 +240,7 @@ def test_names_that_are_known_are_given_empty_ones_too(ground: "Ground") -> None
     ground.configure(USER_FIELDS=["username", *NAMES])
     details = {"username": "ada", "fullname": "Ada L", "first_name": "Ada", "last_name": "L"}
     row = created(ground, details, first_name="", last_name=None)
-    assert (row["fullname"], row["first_name"], row["last_name"]) == ("Ada L", "", "")
+    assert (row["fullname"], row["first_name"], row["last_name"]) == ("Ada L", "", None)
 
 
 def test_no_fields_means_no_new_users(ground: "Ground") -> None:
@@ -242,6 +248,13 @@ def test_no_fields_means_no_new_users(ground: "Ground") -> None:
     assert create_user(ground.strategy, {"username": "ada"}, ground.backend()) is None
     assert get_username(ground.strategy, {"username": "ada"}, ground.backend()) is None
     assert ground.users.rows == []
+
+
+def test_no_address_is_none_in_lower_case_too(ground: "Ground") -> None:
+    ground.configure(FORCE_EMAIL_LOWERCASE=True)
+    assert created(ground, {"username": "ada", "email": None})["email"] is None
+    ground.configure(USER_FIELDS=["username"])
+    assert created(ground, {"username": "bob", "email": "B@x.org"})["email"] is None
 
 
 # user_details
@@ -264,12 +277,25 @@ def test_none_changes_nothing_and_empty_text_empties(ground: "Ground") -> None:
     assert (ada.first_name, ada.last_name) == ("Ada", "")
 
 
-def test_protected_fields_stay(ground: "Ground") -> None:
-    values = dict.fromkeys(PROTECTED, "old")
-    user = SimpleNamespace(**values)
-    user_details(ground.strategy, dict.fromkeys(PROTECTED, "new"), ground.backend(), user)
-    assert vars(user) == values
+def test_protected_fields_stay(memory: "Ground") -> None:
+    names = ["username", "id", "pk", "email", "password", "is_active", "is_staff", "is_superuser"]
+    user = SimpleNamespace(**dict.fromkeys(names, "old"))
+    user_details(memory.strategy, dict.fromkeys(names, "new"), memory.backend(), user)
+    assert vars(user) == dict.fromkeys(names, "old")
+    assert memory.users.saved == []
+
+
+@pytest.mark.parametrize("ground", ["svcctl"], indirect=True)
+def test_what_a_user_shows_but_is_no_field_stays(ground: "Ground") -> None:
+    ground.configure(NO_DEFAULT_PROTECTED_USER_FIELDS=True)
+    ada = ground.user("ada")
+    told = {"groups": ["admins"], "state": "Boss", "source": "x", "is_superuser": True, "id": 7}
+    before = {name: getattr(ada, name) for name in told}
+    user_details(ground.strategy, told, ground.backend(), ada)
+    assert {name: getattr(ada, name) for name in told} == before
     assert ground.users.saved == []
+    user_details(ground.strategy, told | {"nick": "A"}, ground.backend(), ada)
+    assert ada.changes() == {"nick": "A"}
 
 
 def test_it_needs_a_user_and_does_without_a_backend(ground: "Ground") -> None:
@@ -285,4 +311,4 @@ def test_a_provider_that_only_connects_changes_no_profile(ground: "Ground") -> N
 
     ada = ground.user("ada")
     user_details(ground.strategy, {"first_name": "Ada"}, ground.backend(Connecting), ada)
-    assert ada.first_name == ""
+    assert ada.first_name is None

@@ -22,7 +22,11 @@ class User:
         self.id = pk
         self.username: str | None = None
         self.email: str | None = None
-        self.fullname = self.first_name = self.last_name = self.nick = ""
+        self.fullname: str | None
+        self.first_name: str | None
+        self.last_name: str | None
+        self.nick: str | None
+        self.fullname = self.first_name = self.last_name = self.nick = None
         for name, value in fields.items():
             setattr(self, name, value)
 

@@ -209,7 +209,10 @@ def user_details(
         current = getattr(user, name)
         if current == value or (current and name in immutable):
             continue
-        setattr(user, name, value)
+        try:
+            setattr(user, name, value)
+        except AttributeError:  # it can be seen, and is no field
+            continue
         changed = True
     if changed:
         strategy.storage.user.changed(user)
