@@ -17,6 +17,7 @@ from svcctl.cli import main
 from svcctl.config.load import load
 from svcctl.store.database import Database
 from svcctl.store.migrate import upgrade
+from tests.support.forks import Forks
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,14 @@ def prepared(
         return made
 
     return build
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """`forks.begin(folder, "sync", "--all")`: the same in a process of its own."""
+    forks = Forks([Path(__file__).parent / "runs", Path(__file__).parent / "broken"])
+    yield forks
+    forks.close()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from svcctl.errors import ExitCode, gravest
 from svcctl.hooks.manager import NewAccount
 from svcctl.hooks.sandbox import SandboxManager
 from svcctl.locks import service_locks
+from tests.support.forks import Forks
 
 if TYPE_CHECKING:
     from tests.conftest import Prepared, Site, Svcctl
@@ -227,21 +228,20 @@ def process(folder: Path, *words: str) -> "subprocess.Popen[str]":
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["130", "143"]
 )
 def test_130_and_143_interrupted_even_when_the_configuration_is_wrong_too(
-    club: "Site", svcctl: "Svcctl", number: signal.Signals, code: int
+    club: "Site", svcctl: "Svcctl", forks: Forks, number: signal.Signals, code: int
 ) -> None:
     slow = "latency = 0.1\nconcurrency = 1\n"
     changed = BASE.replace("{character_name}", "{username}")
     club.configure(changed + lab(more=slow) + lab("wrong", hook="sandbocks"))
     with closing(sandbox(club.folder)) as manager:
         before = len(manager.calls())
-        running = process(club.folder, "sync", "--all")
+        running = forks.begin(club.folder, "sync", "--all")
         end = time.monotonic() + 30
         while len(manager.calls()) < before + 2 and time.monotonic() < end:
             time.sleep(0.02)
-        running.send_signal(number)
-        _, stderr = running.communicate(timeout=30)
-        assert running.returncode == code, stderr
-        assert "Traceback" not in stderr
+        running.send(number)
+        assert running.wait() == code, running.stderr
+        assert "Traceback" not in running.stderr
         assert before + 2 <= len(manager.calls()) < before + 8
         club.configure(changed + lab())
         assert svcctl("sync", "--all").exit_code == 0

@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import pytest
 
 from svcctl.hooks.sandbox import SandboxManager
 from svcctl.store.notifications import add
+from tests.support.forks import Fork, Forks
 
 if TYPE_CHECKING:
     from tests.conftest import Prepared, Result, Site, Svcctl
@@ -61,7 +62,7 @@ class Club:
     svcctl: "Svcctl"
     sink: Any
     names: list[str]
-    children: list["subprocess.Popen[str]"] = field(default_factory=list)
+    forks: Forks
 
     def configure(self, notify: str, **changes: str) -> None:
         text = notify.format(port=self.sink.port)
@@ -75,18 +76,9 @@ class Club:
     def sync(self) -> "Result":
         return self.svcctl("sync", "--all")
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str) -> Fork:
         """A run in a process of its own."""
-        command = [sys.executable, "-m", "svcctl", "--config", "svcctl.toml", *words]
-        child = subprocess.Popen(
-            command,
-            cwd=self.site.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        self.children.append(child)
-        return child
+        return self.forks.begin(self.site.folder, *words)
 
     def rows(self) -> dict[str, Any]:
         """Notifications by user; the operators' under an empty name."""
@@ -106,10 +98,9 @@ def build(
     svcctl: "Svcctl",
     sink: Any,
     authority: Any,
+    forks: Forks,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[..., Club]]:
-    children: list[subprocess.Popen[str]] = []
-
+) -> Callable[..., Club]:
     def make(emails: dict[str, str] | None = None) -> Club:
         emails = emails or {name: f"{name}@example.org" for name in PEOPLE}
         lines = [f'{n},{name},corp,"{mail}"' for n, (name, mail) in enumerate(emails.items())]
@@ -122,14 +113,11 @@ def build(
         here = prepared(LAB, prepare, *lines)
         monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
         authority.file(here.folder / "ca.pem")
-        club = Club(here, svcctl, sink, list(emails), children)
+        club = Club(here, svcctl, sink, list(emails), forks)
         club.configure(NOTIFY)
         return club
 
-    yield make
-    for child in children:
-        child.kill()
-        child.communicate()
+    return make
 
 
 @pytest.fixture
@@ -539,21 +527,21 @@ def test_nothing_that_others_wrote_becomes_a_header(club: Club) -> None:
 def test_killed_after_the_server_said_yes_and_one_mail_comes_twice_at_most(club: Club) -> None:
     club.lose("ada", "bob", "cyd")
     assert club.sync().exit_code == 0
-    child: list[subprocess.Popen[str]] = []
+    child: list[Fork] = []
     begun = threading.Event()
 
     def kill(mail: Any) -> str:
         begun.wait(30)
         if len(club.sink.mails) == 2:
-            child[0].send_signal(signal.SIGKILL)
-            child[0].wait(30)
+            child[0].send(signal.SIGKILL)
+            child[0].wait()
         return "250 OK"
 
     club.sink.after_data = kill
     club.sink.start()
     child.append(club.start("sync", "--all"))
     begun.set()
-    assert child[0].wait(60) == -signal.SIGKILL
+    assert child[0].wait() == -signal.SIGKILL
     assert sum(row["sent_at"] is not None for row in club.rows().values()) == 1
     assert club.sync().stderr == ""
     assert len(club.sink.mails) == 4
@@ -580,29 +568,28 @@ def test_two_runs_at_once_send_each_mail_once(club: Club) -> None:
     second = club.sync()
     assert (second.exit_code, second.stderr, len(club.sink.mails)) == (0, "", 1)
     go_on.set()
-    assert first.communicate(timeout=30) == ("", "")
-    assert first.returncode == 0
+    assert first.wait() == 0
+    assert (first.stdout, first.stderr) == ("", "")
     assert club.sink.to() == ["ada@example.org", "bob@example.org"]
 
 
 def test_a_signal_ends_the_sending_after_the_message_at_hand(club: Club) -> None:
     club.lose("ada", "bob")
     assert club.sync().exit_code == 0
-    child: list[subprocess.Popen[str]] = []
+    child: list[Fork] = []
     begun = threading.Event()
 
     def interrupt(mail: Any) -> str:
         begun.wait(30)
-        child[0].send_signal(signal.SIGTERM)
+        child[0].send(signal.SIGTERM)
         return "250 OK"
 
     club.sink.after_data = interrupt
     club.sink.start()
     child.append(club.start("sync", "--all"))
     begun.set()
-    _, stderr = child[0].communicate(timeout=60)
-    assert (child[0].returncode, len(club.sink.mails)) == (0, 1)
-    assert "Traceback" not in stderr
+    assert (child[0].wait(), len(club.sink.mails)) == (0, 1)
+    assert "Traceback" not in child[0].stderr
     assert sorted(row["sent_at"] is None for row in club.rows().values()) == [False, True]
 
 

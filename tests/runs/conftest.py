@@ -12,14 +12,9 @@ from svcctl.runs import lane
 # The tests import `engine_world`, the configurations name the hooks of `engine_hooks`.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine_world import STATES, Forks, World  # type: ignore[import-not-found]
+from engine_world import STATES, World  # type: ignore[import-not-found]
 
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    forks = Forks()
-    yield forks
-    forks.close()
+from tests.support.forks import Forks
 
 
 @pytest.fixture

@@ -1,25 +1,20 @@
 """A site of people and sandboxes, and what can be asked of it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import insert
 
-import svcctl
 from svcctl.config.load import load
 from svcctl.hooks.manager import RemoteAccount
 from svcctl.hooks.sandbox import Call, SandboxManager
 from svcctl.model import to_json
 from svcctl.store.standing import refresh_states
 from svcctl.store.tables import groups, memberships, users
+from tests.support.forks import Fork, Forks
 
 MOMENT = "2026-01-01T00:00:00Z"
 LONG_AGO = "2020-01-01T00:00:00Z"
@@ -42,7 +37,7 @@ class World:
 
     site: Any
     svcctl: Callable[..., Any]
-    forks: "Forks"
+    forks: Forks
     _opened: list[SandboxManager] = field(default_factory=list)
 
     def people(self, names: Sequence[str], *member_of: str, **columns: Any) -> None:
@@ -131,11 +126,11 @@ class World:
             f"UPDATE {table} SET {column} = :ago WHERE {column} IS NOT NULL", ago=LONG_AGO
         )
 
-    def start(self, *words: str, code: str = "", **environment: str) -> "Run":
+    def start(self, *words: str, code: str = "", **environment: str) -> Fork:
         """A run in a process of its own; `code` is executed in it first."""
-        return self.forks.begin(self.site.folder, words, code, environment)
+        return self.forks.begin(self.site.folder, *words, code=code, environment=environment)
 
-    def until(self, calls: int, process: "Run") -> None:
+    def until(self, calls: int, process: Fork) -> None:
         """Wait until lab has been asked so often, or the process has ended."""
         manager = self.sandbox()
         deadline = time.monotonic() + 60
@@ -149,85 +144,6 @@ class World:
         """`db check` has nothing to say."""
         result = self.svcctl("db", "check")
         assert (result.exit_code, result.stderr) == (0, ""), result.stdout + result.stderr
-
-
-_FORKS = """
-import json, os, signal, sys
-import svcctl.cli, svcctl.commands.sync, svcctl.commands.validate, svcctl.hooks.sandbox
-import svcctl.runs.engine
-for line in sys.stdin:
-    folder, words, code, environment = json.loads(line)
-    pid = os.fork()
-    if not pid:
-        os.chdir(folder)
-        os.environ.update(environment)
-        for stream, name in enumerate((os.devnull, "run.out", "run.err")):
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), stream)
-        exec(code)
-        ended = svcctl.cli.main(["--config", "svcctl.toml", *words])
-        sys.stderr.flush()
-        os._exit(ended)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-@dataclass
-class Run:
-    """A process that is, or was, at work."""
-
-    pid: int
-    folder: Path
-    answers: IO[str]
-    returncode: int | None = None
-
-    @property
-    def working(self) -> bool:
-        return Path(f"/proc/{self.pid}/fd").exists()
-
-    def send(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def wait(self) -> int:
-        """Its exit code, or minus the signal that it died of."""
-        if self.returncode is None:
-            self.returncode = int(self.answers.readline())
-        return self.returncode
-
-    @property
-    def stderr(self) -> str:
-        return (self.folder / "run.err").read_text(encoding="utf-8")
-
-
-class Forks:
-    """Processes that begin without the second that importing takes: forks of one that has."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-
-    def begin(
-        self, folder: Path, words: Sequence[str], code: str, environment: dict[str, str]
-    ) -> Run:
-        if self._process is None:
-            roots = [str(Path(svcctl.__file__).parent.parent), str(Path(__file__).parent)]
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _FORKS],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(roots)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        order = [str(folder), words, code, environment]
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return Run(int(self._process.stdout.readline()), folder, self._process.stdout)
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.communicate(timeout=60)
 
 
 def names(count: int, start: int = 0) -> list[str]:

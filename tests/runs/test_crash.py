@@ -67,10 +67,10 @@ def test_killed_at_random_moments_and_nothing_is_lost_or_done_twice(world: Build
         run = w.start("sync", "--all")
         if number % 3:
             # so far into what is left, and then a moment that nobody chose
-            w.until(done + chance.randrange(1, 80), run)
-            time.sleep(chance.random() * 0.02)
+            w.until(done + chance.randrange(1, 50), run)
+            time.sleep(chance.random() * 0.01)
         else:
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 0.4))
         run.send(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
         done = len(w.calls())
