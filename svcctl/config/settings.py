@@ -22,7 +22,7 @@ from svcctl.names import ATTRIBUTES, PLACEHOLDERS, NameFormat
 
 ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 GUEST = "Guest"
-_TAKEN = frozenset({"active", "groups", "id", "state", "superuser", "username"})
+TAKEN = frozenset({"active", "groups", "id", "state", "superuser", "username"})
 _STATE_NAME = re.compile(r"\S(.{0,62}\S)?")
 
 
@@ -196,7 +196,7 @@ class Settings(Frozen):
                 yield Problem(
                     "directory.attributes", f"not a name: {name}", "write it like office_phone"
                 )
-            elif name in _TAKEN | (PLACEHOLDERS - ATTRIBUTES):
+            elif name in TAKEN | (PLACEHOLDERS - ATTRIBUTES):
                 yield Problem(
                     "directory.attributes",
                     f"{name} has a meaning of its own",

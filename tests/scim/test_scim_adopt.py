@@ -128,3 +128,33 @@ def test_a_listing_that_ends_early_says_nothing(
     assert done.stdout == ""
     assert "gave 2 of 9 resources" in done.stderr
     assert club.rows("SELECT * FROM accounts") == []
+
+
+# Beginning with what is there
+
+
+def test_a_service_is_taken_over_whole(
+    site: Any, svcctl: "Svcctl", idp: "Idp", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = CONFIG[CONFIG.index("[services") : CONFIG.index("access")]
+    here: Site = site(table.format(base=idp.base))
+    monkeypatch.setenv("SCIM_TOKEN", idp.token)
+    for name in ("ada", "bob", "cyd"):
+        idp.remote.create_user(name, active=name != "cyd")
+    idp.remote.create_group("admins", "ada")
+    idp.remote.create_group("staff", "ada", "bob")
+    done = svcctl("init", "--from-live", "idp")
+    assert done.exit_code == 0, done.stderr
+    assert (here.folder / "people.csv").read_text(encoding="utf-8").splitlines()[0] == (
+        "id,username,active,groups,character_name,email,family_name,given_name,nickname"
+    )
+    assert svcctl("directory", "pull").exit_code == 0
+    assert svcctl("adopt", "idp", "--by", "uid", "--yes").exit_code == 0
+    assert json.loads(svcctl("plan", "--json").stdout)["operations"] == []
+    assert svcctl("drift", "--check").exit_code == 0
+    assert idp.proxy.writes == []
+    # From now on the directory says how they are called.
+    assert svcctl("users", "set", "bob", "nickname=Robert").exit_code == 0
+    assert idp.remote.user("bob")["displayName"] == "Robert"
+    assert svcctl("groups", "remove", "admins", "ada").exit_code == 0
+    assert idp.remote.groups()["admins"] == set()

@@ -1,9 +1,7 @@
 """`svcctl init`: a commented configuration, the database, and the lines that run svcctl."""
 
-import os
 import shlex
 import sys
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -11,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from svcctl.commands.completion import complete_services
+from svcctl.commands.init.writing import create, create_database, refuse_existing
 from svcctl.commands.options import DryRunOption
-from svcctl.commands.output import plain, say, write
-from svcctl.errors import StoreError, UsageError
+from svcctl.commands.output import say, write
+from svcctl.errors import UsageError
 
 app = typer.Typer()
 
@@ -33,6 +33,23 @@ SystemdOption = Annotated[
         help="Write svcctl.service and svcctl.timer there as well; - prints them.",
     ),
 ]
+FromLiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-live",
+        metavar="SERVICE",
+        help="Begin with the people and groups of this service, which the configuration has.",
+        autocompletion=complete_services,
+    ),
+]
+PeopleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--people",
+        metavar="FILE",
+        help="With --from-live: where its people go.  [default: people.csv by the configuration]",
+    ),
+]
 
 
 @app.command()
@@ -43,23 +60,40 @@ def init(
     sample: SampleOption = False,
     cron: CronOption = False,
     systemd: SystemdOption = None,
+    from_live: FromLiveOption = None,
+    people: PeopleOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Write a commented configuration and create the database.
 
     A file that is there already is never replaced. With --cron or --systemd a configuration that
     exists is left as it is.
+
+    With --from-live the configuration has the service's own table so far. The people of the service
+    are written to a new file, and what belongs to it is added at the end of the configuration, so
+    that after directory pull and adopt there is nothing to do.
     """
+    if from_live is not None:
+        from svcctl.commands.init.live import begin
+
+        if sample or cron or systemd:
+            raise UsageError("--from-live goes by itself", hint="run init --cron afterwards")
+        begin(path or ctx.obj.config, from_live, people, dry_run=dry_run)
+        return
+    if people is not None:
+        raise UsageError("--people without --from-live", hint="name the service: --from-live NAME")
     config = (path or ctx.obj.config or Path("svcctl.toml")).absolute()
     texts = {} if (cron or systemd) and config.exists() else _configuration(config, sample=sample)
     units = _units(config) if systemd else {}
     if systemd and str(systemd) != "-":
         texts |= {systemd.absolute() / name: text for name, text in units.items()}
         units = {}
-    _refuse_existing(texts)
-    _create(texts, dry_run=dry_run)
+    refuse_existing(texts)
+    create(texts, dry_run=dry_run)
     if config in texts:
-        _database(config, dry_run=dry_run)
+        create_database(config, dry_run=dry_run)
+        if not dry_run:
+            say("next: edit it, then svcctl config check, svcctl directory pull, svcctl plan")
     if cron:
         write(_cron_line(config))
     for name, text in units.items():
@@ -98,49 +132,3 @@ def _program() -> str:
     script = Path(sys.executable).with_name("svcctl")
     words = [str(script)] if script.exists() else [sys.executable, "-m", "svcctl"]
     return shlex.join(words)
-
-
-def _refuse_existing(texts: Mapping[Path, str]) -> None:
-    for path in texts:
-        if os.path.lexists(path):
-            raise UsageError(
-                f"{path}: exists already, nothing was written",
-                hint="give another --path, or move the file away",
-            )
-
-
-def _create(texts: Mapping[Path, str], *, dry_run: bool) -> None:
-    for path, text in texts.items():
-        if dry_run:
-            write(f"would write {plain(path)}:\n{text}")
-            continue
-        # A unit holds nothing secret, and systemd warns of one that it alone may read.
-        mode = 0o644 if path.suffix in (".service", ".timer") else 0o600
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be written: {(error.strerror or str(error)).lower()}",
-                hint="check the folder's permissions and the free space",
-            ) from error
-        write(f"{plain(path)}: written")
-
-
-def _database(config: Path, *, dry_run: bool) -> None:
-    from svcctl.config.load import load
-    from svcctl.store.database import Database
-    from svcctl.store.migrate import upgrade
-
-    if dry_run:
-        write(f"would create or upgrade {plain(config.with_name('svcctl.db'))}")
-        return
-    database = Database(load(config).database_url)
-    try:
-        upgraded = upgrade(database)
-    finally:
-        database.close()
-    write(f"{plain(database.name)}: {'created' if upgraded.before is None else 'up to date'}")
-    say("next: edit it, then svcctl config check, svcctl directory pull, svcctl plan")
