@@ -343,7 +343,7 @@ class Lane:
                 case Verb.DELETE:
                     gone = _unless_found(manager.delete_account, uid)
                 case Verb.SET_PASSWORD:
-                    password = self.passwords(job) or secrets.token_urlsafe(18)
+                    password = self.passwords(job) or new_password()
                     manager.set_password(uid, password)
                 case Verb.SET_NICKNAME:
                     manager.set_nickname(uid, args["nickname"])
@@ -361,13 +361,21 @@ class Lane:
             NewAccount(
                 name=name,
                 external_id=external_id(account),
-                password=secrets.token_urlsafe(18),
+                password=new_password(),
                 attributes=attributes,
             )
         )
         if other := renamed(self.hook, name, created.name, created.uid):
             raise other
         return Outcome(uid=created.uid, data=created.data)
+
+
+def new_password() -> str:
+    """144 random bits, with upper and lower case and a digit, as some services demand it."""
+    while True:
+        password = secrets.token_urlsafe(18)
+        if all(any(map(kind, password)) for kind in (str.isupper, str.islower, str.isdigit)):
+            return password
 
 
 def renamed(hook: ServiceHook, name: str, given: str, uid: str) -> Conflict | None:

@@ -12,7 +12,7 @@ from engine_world import World, lab, names  # type: ignore[import-not-found]
 from svcctl.hooks.manager import RateLimit
 from svcctl.runs import apply, lane
 from svcctl.runs.apply import back_off
-from svcctl.runs.lane import Pacer
+from svcctl.runs.lane import Pacer, new_password
 
 Build = Callable[..., World]
 RENAME = 'name_format = "x {username}"'
@@ -616,3 +616,14 @@ def test_one_run_at_a_time(out_of_step: Any) -> None:
     assert len(w.remote("other")) == 30
     run.send(signal.SIGTERM)
     assert run.wait() == 143
+
+
+def test_a_new_password_has_what_a_domain_asks_for() -> None:
+    """Of 24 random characters one in sixty has no digit."""
+    made = {new_password() for _ in range(1000)}
+    assert len(made) == 1000
+    for password in made:
+        assert len(password) == 24
+        assert any(map(str.isupper, password))
+        assert any(map(str.islower, password))
+        assert any(map(str.isdigit, password))
