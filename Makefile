@@ -23,7 +23,7 @@ help:
 	@echo "make demo    a complete tour of svcctl in a temporary folder"
 	@echo "make test    the tests that need nothing but Python"
 	@echo "make check   format, lint, types, layers"
-	@echo "make live    the tests against real servers (web servers, PostgreSQL, SCIM)"
+	@echo "make live    the tests against real servers (web servers, PostgreSQL, SCIM, LDAP)"
 	@echo "make bench   the benchmarks"
 	@echo "make docs    the pages that say what the code says"
 	@echo "make clean   remove what make made"

@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from svcctl.cli import app, main
 from svcctl.config import http as remote
-from svcctl.config import notify, settings, source
+from svcctl.config import ldap, notify, settings, source
 from svcctl.config import pipeline as pipelines
 from svcctl.config import service as services
 from svcctl.config.secrets import Secret
@@ -116,6 +116,7 @@ def configuration_page() -> str:
         ("http, of a service or a source that is reached over HTTP", "", remote.Http),
         ("basic, of the same", "", remote.Basic),
         ("oauth, of the same", "", remote.OAuth),
+        ("tls, of a service or a source that is reached over LDAP", "", ldap.Tls),
     ]
     parts = [CONFIGURATION_HEAD]
     for heading, note, model in tables:
@@ -416,6 +417,7 @@ _FLAT = {
     "limits": "locks",
     "databases": "locks",
     "http": "locks",
+    "ldap": "locks",
     "names": "model",
     "notify": "locks",
     "vault": "locks",

@@ -32,6 +32,7 @@ from svcctl.errors import (
 )
 from svcctl.http.auth import Auth
 from svcctl.http.pace import Pace
+from svcctl.text import brief
 
 if TYPE_CHECKING:
     import requests
@@ -48,7 +49,6 @@ REDIRECTS = 5
 WHOLE = 10
 """So many time-outs long may an answer take in all."""
 _PIECE = 65536
-_SAID = 300
 _REQUEST_IDS = ("X-Request-Id", "Request-Id", "X-Correlation-Id")
 _BLAMED: dict[int, tuple[type[ManagerError], str | None]] = {
     HTTPStatus.UNAUTHORIZED: (Denied, "check the credentials"),
@@ -354,12 +354,6 @@ def _meaning(status: int) -> tuple[type[ManagerError], str | None]:
     if status >= 500 and status not in _BLAMED:
         return Transient, None
     return _BLAMED.get(status, (Invalid, None))
-
-
-def brief(text: str) -> str:
-    """Remote text in one line, without what cannot be printed, cut off where it gets long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _SAID]).split())
-    return line if len(line) <= _SAID else f"{line[:_SAID]}…"
 
 
 def detail(answer: Answer) -> str:

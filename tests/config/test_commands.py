@@ -218,7 +218,7 @@ def test_the_schema_describes_every_hook(svcctl: "Svcctl", site: Path) -> None:
     assert not schema["additionalProperties"]
     choices = schema["properties"]["services"]["additionalProperties"]["anyOf"]
     named = [choice["allOf"][1]["properties"]["hook"].get("const") for choice in choices]
-    shipped = ["htpasswd", "http", "sandbox", "scim", "sql"]
+    shipped = ["htpasswd", "http", "ldap", "sandbox", "scim", "sql"]
     assert named == ["command", "forum:ForumHook", *shipped, None]
     assert "legacy_password" in schema["$defs"]["Config"]["properties"]
     references = set(json.dumps(schema).split('"#/$defs/')[1:])

@@ -9,6 +9,7 @@ import pytest
 
 from svcctl.hooks.testing.server import Configure, NotStarted, Server, absent, program, running
 from tests.live.environments import NotInstalled, python_for
+from tests.live.ldap_servers import SERVERS, Directory
 from tests.live.scim_servers import STARTS, Idp
 
 
@@ -62,3 +63,16 @@ def idp(running_idp: Idp) -> Idp:
     running_idp.proxy.reset()
     running_idp.remote.clear()
     return running_idp
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def running_directory(request: pytest.FixtureRequest) -> Iterator[Directory]:
+    with SERVERS[request.param]() as directory:
+        yield directory
+
+
+@pytest.fixture
+def directory(running_directory: Directory) -> Directory:
+    """An OpenLDAP server and a Samba domain, without people and groups."""
+    running_directory.clear()
+    return running_directory

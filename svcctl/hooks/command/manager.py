@@ -21,8 +21,8 @@ from svcctl.errors import (
 )
 from svcctl.hooks.command.process import Done, run
 from svcctl.hooks.manager import Created, GroupChange, Manager, NewAccount, RemoteAccount
-from svcctl.http.client import brief
 from svcctl.model import to_json
+from svcctl.text import brief
 
 PROTOCOL = 1
 PASSED = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")

@@ -13,7 +13,8 @@ from svcctl.hooks.http.expression import Expression
 from svcctl.hooks.http.paging import Page, whole
 from svcctl.hooks.http.settings import KINDS, ErrorRule, FirstStep, Items, Login, Request, Step
 from svcctl.hooks.http.template import Template, filled, parameters
-from svcctl.http.client import Answer, HttpClient, brief, detail
+from svcctl.http.client import Answer, HttpClient, detail
+from svcctl.text import brief
 
 Values = Mapping[str, Any]
 """What the placeholders stand for."""

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from svcctl.config.values import redacted
 from svcctl.databases import LATE, is_lost, said
 from svcctl.errors import Conflict, Denied, Invalid, ManagerError, Transient
-from svcctl.http.client import brief
+from svcctl.text import brief
 
 _TAKEN = frozenset({"23505", "42710", "42P04", 1007, 1062, 1396, 1586})
 """unique_violation, duplicate_object; ER_DUP_ENTRY, ER_CANNOT_USER of CREATE USER."""
