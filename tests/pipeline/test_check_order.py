@@ -15,15 +15,19 @@ from tests.support.logins import (
     LOGINS,
     OURS,
     THEIRS,
+    Engine,
     Scenario,
     new_with_a_known_address,
     outcome,
+    social_cores_engine,
+    svcctl_engine,
 )
 from tests.support.social import Strategy
 
 USUAL = [name for name in ORDER["auth"] if name not in OPTIONAL]
 LEAVING = list(ORDER["disconnect"])
 FORCED = {"FORCE_EMAIL_VALIDATION": True}
+ENGINES = pytest.mark.parametrize("on", [svcctl_engine, social_cores_engine])
 ORIGINS = pytest.mark.parametrize("where", [OURS, THEIRS], ids=["ours", "social_core"])
 
 
@@ -74,20 +78,25 @@ def inserted(step: str, steps: Sequence[str]) -> Iterator[tuple[str, list[str]]]
 
 
 def outcomes(
-    steps: Sequence[str], where: Mapping[str, str], scenarios: Sequence[Scenario], **more: Any
+    steps: Sequence[str],
+    where: Mapping[str, str],
+    scenarios: Sequence[Scenario],
+    on: Engine = svcctl_engine,
+    **more: Any,
 ) -> list[Any]:
-    return [outcome(steps, scenario, where=where, **more) for scenario in scenarios]
+    return [outcome(steps, scenario, where=where, on=on, **more) for scenario in scenarios]
 
 
 @ORIGINS
+@ENGINES
 def test_every_removal_and_every_move_that_changes_the_outcome_is_found_and_no_other(
-    where: Mapping[str, str],
+    where: Mapping[str, str], on: Engine
 ) -> None:
-    usual = outcomes(USUAL, where, LOGINS)
+    usual = outcomes(USUAL, where, LOGINS, on)
     assert found(USUAL, where) == []
     lists = dict([*without(USUAL), *swapped(USUAL), *moved(USUAL)])
     assert len(lists) == 10 + 9 + 90
-    changes = {what for what, steps in lists.items() if outcomes(steps, where, LOGINS) != usual}
+    changes = {what for what, steps in lists.items() if outcomes(steps, where, LOGINS, on) != usual}
     assert {what for what, steps in lists.items() if found(steps, where)} == changes
     # Every removal, and five of the nine swaps.
     assert len(changes & dict(without(USUAL)).keys()) == 10
@@ -101,19 +110,21 @@ def test_every_removal_and_every_move_that_changes_the_outcome_is_found_and_no_o
 
 
 @ORIGINS
+@ENGINES
 @pytest.mark.parametrize("revoke", [True, False])
 def test_so_it_is_with_the_disconnection(
     where: Mapping[str, str],
+    on: Engine,
     revoke: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     settings = {"REVOKE_TOKENS_ON_DISCONNECT": revoke}
     assert found(LEAVING, where, kind="disconnect", settings=settings) == []
-    usual = outcomes(LEAVING, where, DISCONNECTIONS, settings=settings)
+    usual = outcomes(LEAVING, where, DISCONNECTIONS, on, settings=settings)
     lists = dict([*without(LEAVING), *swapped(LEAVING)])
     changes = {
         what
         for what, steps in lists.items()
-        if outcomes(steps, where, DISCONNECTIONS, settings=settings) != usual
+        if outcomes(steps, where, DISCONNECTIONS, on, settings=settings) != usual
     }
     assert {
         what

@@ -1,15 +1,18 @@
-"""People who log in, on social-core's engine: what becomes of them by one list of steps or another.
+"""People who log in: what becomes of them by one list of steps or another, on either engine.
 
-Steps write at once there. An outcome is taken as it would be in one transaction: where a run fails,
+Steps write at once here. An outcome is taken as it would be in one transaction: where a run fails,
 nothing but the failure counts.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 from social_core.backends.github import GithubOAuth2
 
+from svcctl.pipeline import engine
+from svcctl.pipeline.step import Step
 from tests.support.social import Redirect, Strategy, User, Users
 
 OURS: Mapping[str, str] = {
@@ -44,6 +47,21 @@ THEIRS: Mapping[str, str] = {
     for name, module in OURS.items()
 }
 """Where social-core has each step."""
+
+Engine = Callable[[Any, Sequence[str], dict[str, Any]], Any]
+"""Runs steps, by their dotted names; gives the context, or the response that ended the run."""
+
+
+def svcctl_engine(backend: Any, names: Sequence[str], given: dict[str, Any]) -> Any:
+    steps = [Step(name, resolve_name(name)) for name in names]
+    surroundings = {"strategy": backend.strategy, "backend": backend}
+    ended = engine.run(steps, given | surroundings)
+    return ended.context if ended.step is None else ended.response
+
+
+def social_cores_engine(backend: Any, names: Sequence[str], given: dict[str, Any]) -> Any:
+    return backend.run_pipeline(list(names), **given)
+
 
 Scenario = Callable[[Strategy], dict[str, Any]]
 """Makes what was there before; gives what the run is given."""
@@ -153,12 +171,13 @@ def outcome(
     scenario: Scenario,
     *,
     where: Mapping[str, str] = OURS,
+    on: Engine = svcctl_engine,
     settings: Mapping[str, Any] | None = None,
     proven: bool = False,
 ) -> Any:
     """What a run comes to, comparable: the tables and the context, or the failure.
 
-    proven: the mailed code is at hand.
+    where: whose steps. proven: the mailed code is at hand.
     """
     strategy = Strategy(
         EMAIL_VALIDATION_FUNCTION=f"{__name__}.keep_code",
@@ -174,9 +193,10 @@ def outcome(
         one.get_backend_instance = lambda _: backend  # type: ignore[assignment, method-assign]
     names = [f"{where[name]}.{name}" for name in steps]
     try:
-        out = backend.run_pipeline(names, **{"is_new": False, "user": None} | given)
+        out = on(backend, names, {"details": {}, "is_new": False, "user": None} | given)
     except Exception as error:  # noqa: BLE001 - of either origin
-        return "failed", type(error).__name__, getattr(error, "code", "")
+        told = getattr(error, "svcctl_error", error)
+        return "failed", type(told).__name__, getattr(told, "code", "")
     if isinstance(out, Redirect):
         return "paused", _tables(strategy), strategy.session["mailed"]
     return "done", _tables(strategy), backend.revoked, _plain(out)
