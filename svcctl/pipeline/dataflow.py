@@ -1,13 +1,11 @@
 """What the steps of a pipeline give to each other, as far as can be told without running them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any, Literal
 
-from svcctl.pipeline import steps
+from svcctl.pipeline.definition import DEFAULT_STEPS, SHIPPED, resolve
 from svcctl.pipeline.step import SURROUNDINGS, Declaration, Step
 
 Kind = Literal["auth", "disconnect"]
@@ -31,17 +29,11 @@ ORDER: Mapping[Kind, tuple[str, ...]] = {
 }
 """social-core's steps in the order in which its default pipelines have them, or would have."""
 
-OPTIONAL = frozenset({"mail_validation", "associate_by_email"})
+OPTIONAL = frozenset(ORDER["auth"]) - set(DEFAULT_STEPS["auth"])
 """Those of them that no default pipeline has."""
 
-INITIAL: Mapping[Kind, frozenset[str]] = {
-    "auth": frozenset({"response", "details", "user", "is_new"}),
-    "disconnect": frozenset({"user", "name", "user_storage", "association_id"}),
-}
-"""What is there before the first step, besides what surrounds every step."""
-
 EMPTY = frozenset({"details", "user", "is_new"})
-"""What of that says nothing until a step fills it."""
+"""What is there before the first step, and says nothing until a step fills it."""
 
 _OURS = "svcctl.pipeline.steps."
 _SOCIAL_CORE = "social_core.pipeline."
@@ -122,19 +114,13 @@ def part_of(step: Step, settings: Chosen) -> Part:
 
 def shipped(name: str, settings: Chosen) -> Part:
     """One of the steps in ORDER, as it would be in a pipeline."""
-    return _part(Step(name, steps_that_ship()[name]), name, settings)
+    return _part(steps_that_ship()[name], name, settings)
 
 
 @cache
-def steps_that_ship() -> Mapping[str, Callable[..., Any]]:
-    """All functions of `svcctl.pipeline.steps` that declare what they take and give, by name."""
-    modules = [import_module(f"{_OURS}{found.name}") for found in iter_modules(steps.__path__)]
-    return {
-        name: function
-        for module in modules
-        for name, function in vars(module).items()
-        if Step(name, function).declaration and function.__module__ == module.__name__
-    }
+def steps_that_ship() -> Mapping[str, Step]:
+    """All of them, by name, also those that are svcctl's own idea."""
+    return {name: resolve(name) for name in SHIPPED}
 
 
 def _namesake(step: Step) -> str | None:
@@ -145,8 +131,9 @@ def _namesake(step: Step) -> str | None:
 
 
 def _part(step: Step, known: str | None, settings: Chosen) -> Part:
-    ours = steps_that_ship().get(known or "")
-    declared = step.declaration or (ours and Step(step.name, ours).declaration)
+    declared = step.declaration
+    if declared is None and known is not None:
+        declared = steps_that_ship()[known].declaration
     declaration = declared or Declaration()
     reads = (step.named - SURROUNDINGS) | declaration.consumes
     gives = declaration.produces
@@ -155,7 +142,9 @@ def _part(step: Step, known: str | None, settings: Chosen) -> Part:
         details = _details_read(known, settings)
         if details is not None:
             reads = (reads - {"details"}) | {f"details.{name}" for name in details}
-    return Part(step, known, bool(declared or known), declaration, reads, gives)
+    # run_command gives what somebody's program prints.
+    says = declared is not None and step.function != steps_that_ship()["run_command"].function
+    return Part(step, known, says, declaration, reads, gives)
 
 
 def _details_read(known: str, settings: Chosen) -> Iterable[str] | None:

@@ -6,7 +6,8 @@ Names and sentences are those of whoever wrote a step: in both languages they ar
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from svcctl.pipeline.dataflow import INITIAL, Kind, Part, part_of
+from svcctl.pipeline.dataflow import Kind, Part, part_of
+from svcctl.pipeline.definition import INITIAL
 from svcctl.pipeline.step import SURROUNDINGS, Step
 from svcctl.text import visible
 

@@ -68,11 +68,11 @@ flowchart TD
     s1["get_entries"]
     s2["revoke_tokens<br/>asks the provider to forget the access tokens"]
     s3["disconnect<br/>removes the associations"]
-    start -->|"association_id, name, user, user_storage"| s0
+    start -->|"name, user, user_storage"| s0
     s0 --> s1
     s1 -->|"entries"| s2
     s2 --> s3
-    start -.->|"association_id, name, user, user_storage"| s1
+    start -.->|"name, user, user_storage"| s1
     start -.->|"user_storage"| s3
     s1 -.->|"entries"| s3
 """
@@ -90,11 +90,11 @@ digraph pipeline {
     s1 [label="get_entries"];
     s2 [label="revoke_tokens\\nasks the provider to forget the access tokens"];
     s3 [label="disconnect\\nremoves the associations"];
-    start -> s0 [label="association_id, name, user, user_storage"];
+    start -> s0 [label="name, user, user_storage"];
     s0 -> s1;
     s1 -> s2 [label="entries"];
     s2 -> s3;
-    start -> s1 [label="association_id, name, user, user_storage", %s];
+    start -> s1 [label="name, user, user_storage", %s];
     start -> s3 [label="user_storage", %s];
     s1 -> s3 [label="entries", %s];
 }

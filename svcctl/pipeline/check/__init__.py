@@ -41,7 +41,7 @@ def check(
             parts.append(part_of(Step(step.name, _anything), settings))
     found += calling(parts, kind, given)
     found += order(parts, kind, settings)
-    found += reliance(parts, settings, mail=mail)
+    found += reliance(parts, kind, settings, mail=mail)
     return sorted(found, key=lambda finding: finding.severity is Severity.WARNING)
 
 

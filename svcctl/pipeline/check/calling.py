@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from svcctl.pipeline.check.finding import Finding, error, listed, warning
-from svcctl.pipeline.dataflow import EMPTY, INITIAL, OPTIONAL, ORDER, Kind, Part, shipped
+from svcctl.pipeline.dataflow import EMPTY, OPTIONAL, ORDER, Kind, Part, shipped
+from svcctl.pipeline.definition import INITIAL
 from svcctl.pipeline.step import PARTIAL, SURROUNDINGS
 
 _GIVEN_BY_PARTIAL = frozenset({"strategy", "backend", "pipeline_index", PARTIAL})

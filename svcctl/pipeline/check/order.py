@@ -8,7 +8,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
 from svcctl.pipeline.check.finding import Finding, listed, warning
-from svcctl.pipeline.dataflow import INITIAL, OPTIONAL, ORDER, Chosen, Kind, Part, shipped
+from svcctl.pipeline.dataflow import OPTIONAL, ORDER, Chosen, Kind, Part, shipped
+from svcctl.pipeline.definition import INITIAL
 
 WITHOUT: Mapping[str, str] = {
     "social_details": "nothing is read from the provider's response, not even a name",
@@ -134,11 +135,16 @@ def _absent(parts: Sequence[Part], kind: Kind, settings: Chosen) -> Iterator[Fin
             )
 
 
+def acts_behind(rank: int, parts: Sequence[Part], kind: Kind) -> bool:
+    """Whether one of the usual steps behind this place in the order is there and has effects."""
+    return any(part.declaration.effects for part, other in _ranked(parts, kind) if other > rank)
+
+
 def _missed(absent: Part, rank: int, parts: Sequence[Part], kind: Kind) -> bool:
     """Whether the steps that are there would work with it, and nothing stands in for it."""
     known = _ranked(parts, kind)
     if absent.shipped in GUARDS:
-        return any(part.declaration.effects for part, other in known if other > rank)
+        return acts_behind(rank, parts, kind)
     if any(_needs(part, absent, kind) for part, _ in known):
         return False  # `calling` says so
     takers = [part for part, other in known if other > rank and _takes(part, absent, kind)]

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from svcctl.pipeline.check.finding import Finding, error, warning
-from svcctl.pipeline.dataflow import Chosen, Part, steps_that_ship
-from svcctl.pipeline.step import Step
+from svcctl.pipeline.check.order import acts_behind
+from svcctl.pipeline.dataflow import ORDER, Chosen, Kind, Part
 
-_RELIED_ON = ("auth_allowed", "mail_validation", "revoke_tokens")
-"""The steps whose settings keep somebody out: unread, they are a promise that is not kept."""
+_RELIED_ON: Mapping[str, tuple[str, ...]] = {
+    "auth_allowed": ("WHITELISTED_EMAILS", "WHITELISTED_DOMAINS", "ALLOW_GROUPS"),
+    "mail_validation": ("FORCE_EMAIL_VALIDATION",),
+    "revoke_tokens": ("REVOKE_TOKENS_ON_DISCONNECT",),
+}
+"""Settings by which somebody is kept out, and the steps without which that is an empty promise."""
 
 _DANGERS: Mapping[str, tuple[str, str]] = {
     "NO_DEFAULT_PROTECTED_USER_FIELDS": (
@@ -21,12 +25,14 @@ _DANGERS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def reliance(parts: Sequence[Part], settings: Chosen, *, mail: bool) -> Iterator[Finding]:
+def reliance(
+    parts: Sequence[Part], kind: Kind, settings: Chosen, *, mail: bool
+) -> Iterator[Finding]:
     """Settings without the step that reads them, and steps without the setting that they need.
 
     mail: whether svcctl can send mail.
     """
-    yield from _unread(parts, settings)
+    yield from _unread(parts, kind, settings)
     yield from _mail(parts, settings, mail=mail)
     for name, (step, danger) in _DANGERS.items():
         acting = [part for part in parts if part.shipped == step]
@@ -34,19 +40,16 @@ def reliance(parts: Sequence[Part], settings: Chosen, *, mail: bool) -> Iterator
             yield warning(acting[0].name, danger, "set it to false", about=name)
 
 
-def _unread(parts: Sequence[Part], settings: Chosen) -> Iterator[Finding]:
-    read = {name for part in parts for name in part.declaration.settings}
-    believed = any(not part.declared for part in parts)
-    for name, values in settings.items():
-        steps = [
-            step
-            for step, function in steps_that_ship().items()
-            if (declared := Step(step, function).declaration) and name in declared.settings
-        ]
-        if not steps or name in read or not any(values):
+def _unread(parts: Sequence[Part], kind: Kind, settings: Chosen) -> Iterator[Finding]:
+    say = error if all(part.declared for part in parts) else warning
+    for step, names in _RELIED_ON.items():
+        if step not in ORDER[kind] or any(part.shipped == step for part in parts):
             continue
-        say = error if set(steps).intersection(_RELIED_ON) and not believed else warning
-        yield say("", "no step of this pipeline reads it", f"put {steps[0]} into it", about=name)
+        if acts_behind(ORDER[kind].index(step), parts, kind):
+            for name in names:
+                if any(settings.get(name, ())):
+                    message = f"is set, and {step}, which heeds it, is not there"
+                    yield say("", message, f"put {step} into the list", about=name)
 
 
 def _mail(parts: Sequence[Part], settings: Chosen, *, mail: bool) -> Iterator[Finding]:
