@@ -142,33 +142,44 @@ def test_steps_without_which_the_others_cannot_be_called_are_errors() -> None:
         assert (severities == {Severity.ERROR}) is fails, name
 
 
-def test_mail_validation_is_found_wherever_it_does_not_ask_in_time() -> None:
+@ORIGINS
+@ENGINES
+def test_mail_validation_is_found_wherever_it_does_not_ask_in_time(
+    where: Mapping[str, str], on: Engine
+) -> None:
     lists = dict(inserted("mail_validation", USUAL))
     good = USUAL.index("create_user")
 
     def results(steps: Sequence[str]) -> list[Any]:
-        asked = outcomes(steps, OURS, LOGINS, settings=FORCED)
-        return asked + outcomes(steps, OURS, LOGINS, settings=FORCED, proven=True)
+        asked = outcomes(steps, where, LOGINS, on, settings=FORCED)
+        return asked + outcomes(steps, where, LOGINS, on, settings=FORCED, proven=True)
 
     wanted = results(lists[f"mail_validation at {good}"])
+    assert {kind for kind, *_ in wanted} == {"done", "paused", "failed"}
     changes = {what for what, steps in lists.items() if results(steps) != wanted}
-    assert {what for what, steps in lists.items() if found(steps, settings=FORCED)} == changes
+    assert {what for what, steps in lists.items() if found(steps, where, settings=FORCED)} == (
+        changes
+    )
     fine = {f"mail_validation at {place}" for place in (good - 1, good)}
     assert lists.keys() - changes == fine
 
 
-def test_associate_by_email_is_found_wherever_it_does_nothing_or_harm() -> None:
+@ORIGINS
+@ENGINES
+def test_associate_by_email_is_found_wherever_it_does_nothing_or_harm(
+    where: Mapping[str, str], on: Engine
+) -> None:
     lists = dict(inserted("associate_by_email", USUAL))
     good = f"associate_by_email at {USUAL.index('create_user')}"
-    wanted = _but_username(outcomes(lists[good], OURS, LOGINS))
+    wanted = _but_username(outcomes(lists[good], where, LOGINS, on))
     changes = {
         what
         for what, steps in lists.items()
-        if _but_username(outcomes(steps, OURS, LOGINS)) != wanted
+        if _but_username(outcomes(steps, where, LOGINS, on)) != wanted
     }
-    risk = set(found(lists[good]))
+    risk = set(found(lists[good], where))
     assert len(risk) == 1
-    assert {what for what, steps in lists.items() if set(found(steps)) - risk} == changes
+    assert {what for what, steps in lists.items() if set(found(steps, where)) - risk} == changes
     assert len(changes) == 9
 
 

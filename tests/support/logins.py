@@ -12,41 +12,22 @@ from typing import Any
 from social_core.backends.github import GithubOAuth2
 
 from svcctl.pipeline import engine
+from svcctl.pipeline.dataflow import ORDER
+from svcctl.pipeline.definition import SHIPPED
 from svcctl.pipeline.step import Step
 from tests.support.social import Redirect, Strategy, User, Users
 
-OURS: Mapping[str, str] = {
-    **dict.fromkeys(
-        (
-            "social_details",
-            "social_names",
-            "social_uid",
-            "auth_allowed",
-            "social_user",
-            "associate_by_email",
-            "associate_user",
-            "load_extra_data",
-        ),
-        "svcctl.pipeline.steps.social",
-    ),
-    **dict.fromkeys(("get_username", "create_user", "user_details"), "svcctl.pipeline.steps.user"),
-    **dict.fromkeys(
-        ("allowed_to_disconnect", "get_entries", "revoke_tokens", "disconnect"),
-        "svcctl.pipeline.steps.disconnect",
-    ),
-    "mail_validation": "social_core.pipeline.mail",
-}
-"""Where svcctl has each step; social-core's mail_validation knows social-core's partials."""
+OURS: Mapping[str, str] = SHIPPED
+"""Where svcctl has each step."""
 
 THEIRS: Mapping[str, str] = {
-    name: module.replace("svcctl.pipeline.steps", "social_core.pipeline").replace(
-        ".social", ".social_auth"
-    )
-    if name != "mail_validation"
-    else module
-    for name, module in OURS.items()
+    name: OURS[name]
+    .replace("svcctl.pipeline.steps", "social_core.pipeline")
+    .replace(".social", ".social_auth")
+    for names in ORDER.values()
+    for name in names
 }
-"""Where social-core has each step."""
+"""Where social-core has each of its own."""
 
 Engine = Callable[[Any, Sequence[str], dict[str, Any]], Any]
 """Runs steps, by their dotted names; gives the context, or the response that ended the run."""
