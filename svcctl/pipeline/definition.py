@@ -10,6 +10,7 @@ from svcctl.config.pipeline import Pipeline
 from svcctl.config.problems import dotted, suggest
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, PipelineError, UsageError
+from svcctl.pipeline.settings import unknown
 from svcctl.pipeline.step import SURROUNDINGS, Step
 
 SHIPPED: Mapping[str, str] = {
@@ -112,7 +113,10 @@ class Definition:
 
 
 def definition(settings: Settings, name: str) -> Definition:
-    """The pipeline of this name. Raises UsageError, and ConfigError for steps that are none."""
+    """The pipeline of this name.
+
+    Raises UsageError, and ConfigError for steps that are none and settings that nobody knows.
+    """
     pipeline = settings.pipelines.get(name)
     if pipeline is None:
         raise UsageError(
@@ -130,6 +134,9 @@ def definition(settings: Settings, name: str) -> Definition:
             problems.append(f"{told}; {error.hint}" if error.hint else told)
     if problems:
         raise ConfigError(f"{key}: not all steps can be used", problems=tuple(problems))
+    wrong = tuple(str(problem) for problem in unknown(name, pipeline, settings.backends))
+    if wrong:
+        raise ConfigError(f"{dotted((name,), 'pipelines')}: unknown settings", problems=wrong)
     return Definition(name, pipeline, tuple(steps))
 
 

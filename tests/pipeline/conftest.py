@@ -1,11 +1,16 @@
 """The grounds on which steps are tried: social-core's engine over tables in memory, and svcctl."""
 
+import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.pipeline.grounds import Ground, Memory, Svcctl
+from tests.support.pipelines import ASSETS, BASE, ME, STEPS, pipeline
+
+if TYPE_CHECKING:
+    from tests.conftest import Site
 
 CONFIG = """
 [directory]
@@ -31,3 +36,20 @@ def ground(request: pytest.FixtureRequest) -> Ground:
         return Memory()
     site: Callable[[str], Any] = request.getfixturevalue("site")
     return Svcctl(site(CONFIG))
+
+
+@pytest.fixture(autouse=True)
+def _assets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ASSETS))
+
+
+@pytest.fixture
+def club(site: Callable[[str], "Site"]) -> "Callable[..., Site]":
+    """`club(steps…, settings=…)`: a site with the pipeline join, and a response in me.json."""
+
+    def build(*steps: str, settings: str = "", more: str = "") -> "Site":
+        one = site(BASE + pipeline(*(steps or STEPS), settings=settings) + more)
+        one.write("me.json", json.dumps(ME))
+        return one
+
+    return build

@@ -59,7 +59,6 @@ def graph(
 def _findings(session: Session, name: str) -> list[dict[str, Any]]:
     from svcctl.pipeline.check import check as look
     from svcctl.pipeline.definition import definition
-    from svcctl.pipeline.settings import unknown
 
     settings = session.settings
     rows: list[dict[str, Any]] = []
@@ -82,8 +81,6 @@ def _findings(session: Session, name: str) -> list[dict[str, Any]]:
         for text in error.problems:
             add("error", "", "", text, "")
         return rows
-    for problem in unknown(name, found.pipeline, settings.backends):
-        add("error", "", problem.key, problem.message, problem.remedy)
     for finding in look(
         found.steps,
         kind=found.pipeline.kind,
