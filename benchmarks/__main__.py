@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import applying, listing, no_change, planning, settling, startup
+from benchmarks import applying, listing, no_change, pipelines, planning, settling, startup
 from benchmarks.measure import Row, table
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "settling": settling.run,
     "applying": applying.run,
     "listing": listing.run,
+    "pipelines": pipelines.run,
 }
 
 

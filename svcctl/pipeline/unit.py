@@ -1,7 +1,6 @@
 """The unit of work of a run: what steps read comes from the database, what they write waits here.
 
-Nothing holds a lock while a step waits. At the end, or at a pause, `commit` writes everything in
-one transaction of the caller's, or raises, and nothing was written.
+Nothing holds a lock while a step waits. `svcctl.pipeline.commit` writes everything at once.
 """
 
 import hashlib
@@ -11,21 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from svcctl.clock import now, stamp
+from svcctl.clock import now
 from svcctl.config.settings import Settings
-from svcctl.directory.person import name_problem, text_problem
+from svcctl.directory.person import name_problem
 from svcctl.directory.states import choose
-from svcctl.errors import ExitCode, PipelineError, Refused
-from svcctl.model import to_json
+from svcctl.errors import PipelineError, Refused
 from svcctl.pipeline.user import Association, PipelineUser
-from svcctl.runs.deliver import SEALED
-from svcctl.store import associations, codes, groups, notifications, partials, people
+from svcctl.store import associations, partials, people
 from svcctl.store.database import Connection, Database, Row
-from svcctl.store.standing import refresh_states
 from svcctl.tripwire import allowed
 from svcctl.vault import Vault
-
-AGAIN = "run it again: it will see what is there now"
 
 
 class Taken(Exception):
@@ -247,7 +241,7 @@ class UnitOfWork:
             if row is None:
                 return {}
             with allowed():
-                text = self.vault.unseal(row.extra_data, _purpose(row.provider, row.uid))
+                text = self.vault.unseal(row.extra_data, purpose(row.provider, row.uid))
             found: dict[str, Any] = json.loads(text)
             return found
 
@@ -360,147 +354,6 @@ class UnitOfWork:
                 self.kept_back.append(told)
         return {name: value for name, value in changes.items() if name not in owned}
 
-    # The end
 
-    def commit(self, connection: Connection, *, partial_id: str | None) -> list[int]:
-        """Write everything; the ids of the users whose access may have changed.
-
-        partial_id: the partial that is kept in the same transaction, which new codes belong to.
-        Raises Refused for a code that was used meanwhile, PipelineError for a name or a uid that
-        somebody else was given meanwhile.
-        """
-        for code in self.used_codes:
-            if not codes.verify(connection, digest(code.code)):
-                raise Refused(
-                    "the code was used meanwhile",
-                    hint="have another one sent",
-                    code="email_verification_rejected",
-                )
-        touched = [user.id for user in self.added]
-        for user in self.added:
-            self._insert(connection, user)
-        for user, changes in self.changed_users().items():
-            self._update(connection, user, changes)
-            touched.append(user.id)
-        for user, name in self.memberships:
-            (group_id,) = groups.ensure(connection, [name], self.origin).values()
-            if groups.grant(connection, group_id, user.id, self.origin):
-                touched.append(user.id)
-        if touched:
-            refresh_states(connection, self.settings.state_rules(), sorted(set(touched)))
-        self._write_associations(connection)
-        for code in self.made_codes:
-            codes.add(
-                connection,
-                code_hash=digest(code.code),
-                email=code.email,
-                partial_id=partial_id,
-                expires_at=code.expires_at,
-            )
-        moment = stamp()
-        codes.remove_expired(connection, at=moment)
-        partials.remove_expired(connection, at=moment)
-        notifications.add(connection, map(self._sealed, self.messages))
-        return sorted(set(touched))
-
-    def _insert(self, connection: Connection, user: PipelineUser) -> None:
-        values = user.changes()
-        username = values.pop("username")
-        active = values.pop("is_active", True)
-        if people.by_name(connection, username) is not None:
-            _overtaken(f"the username {username} was given to somebody else meanwhile")
-        kept = _keepable(user, values)
-        people.add_user(connection, username, attributes=kept, id_=user.id)
-        if not active:
-            people.take_over(connection, user.id, {"is_active": False})
-
-    def _update(
-        self, connection: Connection, user: PipelineUser, changes: Mapping[str, Any]
-    ) -> None:
-        if "username" in changes:
-            if problem := name_problem(changes["username"]):
-                raise PipelineError(f"the username {problem}")
-            if people.by_name(connection, changes["username"]) is not None:
-                _overtaken(f"the username {changes['username']} belongs to somebody else")
-        own = {name: changes[name] for name in ("username", "is_active") if name in changes}
-        rest = {name: value for name, value in changes.items() if name not in own}
-        people.take_over(connection, user.id, {**own, **_keepable(user, rest, keep_none=True)})
-
-    def _write_associations(self, connection: Connection) -> None:
-        for one in self.unlinked:
-            if one.id is not None:
-                associations.remove(connection, one.id)
-        for one in self.touched:
-            if one in self.unlinked or one.id is None:
-                continue
-            sealed = self._sealed_data(one)
-            there = associations.change(
-                connection, one.id, uid=one.uid, id_key=one.id_key, extra_data=sealed
-            )
-            if not there:
-                _overtaken(f"the association {one.provider} {one.uid} was removed meanwhile")
-        for one in self.linked:
-            if associations.find(connection, one.provider, one.uid) is not None:
-                _overtaken(f"{one.provider} {one.uid} was associated with somebody meanwhile")
-            one.id = one.pk = associations.add(
-                connection,
-                user_id=one.user_id,
-                provider=one.provider,
-                uid=one.uid,
-                id_key=one.id_key or "",
-                extra_data=self._sealed_data(one),
-            )
-
-    def _sealed_data(self, one: Association) -> str:
-        try:
-            text = json.dumps(one.extra_data, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
-            raise PipelineError(
-                f"extra_data of {one.provider} {one.uid} cannot be kept: {error}",
-                hint="EXTRA_DATA says what is kept of a response",
-            ) from None
-        with allowed():
-            return self.vault.seal(text, _purpose(one.provider, one.uid))
-
-    def _sealed(self, message: Message) -> dict[str, Any]:
-        sealed = None
-        if message.secret is not None:
-            sealed = self.vault.seal(message.secret, SEALED)
-        return {
-            "user_id": None if message.user is None else message.user.id,
-            "operation_id": None,
-            "address": message.address,
-            "level": "info",
-            "title": message.title,
-            "message": message.text,
-            "sealed": sealed,
-        }
-
-
-def _purpose(provider: str, uid: str) -> str:
+def purpose(provider: str, uid: str) -> str:
     return f"association {provider} {uid}"
-
-
-def _keepable(
-    user: PipelineUser, values: Mapping[str, Any], *, keep_none: bool = False
-) -> dict[str, Any]:
-    """Attributes as the directory keeps them: JSON, and text without what no database holds."""
-    kept = {}
-    for name, value in values.items():
-        if value is None and not keep_none:
-            continue
-        problem = text_problem(value) if isinstance(value, str) else None
-        try:
-            to_json(value)
-        except (TypeError, ValueError):
-            problem = f"a {type(value).__name__} cannot be kept"
-        if problem:
-            raise PipelineError(f"{user.username}: {name}: {problem}")
-        kept[name] = value
-    return kept
-
-
-def _overtaken(problem: str) -> None:
-    error = PipelineError(problem, hint=AGAIN)
-    error.exit_code = ExitCode.TRY_LATER
-    raise error
