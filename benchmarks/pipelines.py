@@ -16,10 +16,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from benchmarks.measure import Row, in_turn
 from svcctl.config.load import load
+from svcctl.config.pipeline import Pipeline
 from svcctl.hooks.registry import Hooks
 from svcctl.pipeline import engine
 from svcctl.pipeline.definition import DEFAULT_STEPS, resolve
 from svcctl.pipeline.run import Runner, Start
+from svcctl.pipeline.settings import Lookup
+from svcctl.pipeline.strategy import Strategy as OurStrategy
 from svcctl.store.database import Database
 from svcctl.store.migrate import upgrade
 from tests.support.social import Strategy
@@ -144,8 +147,10 @@ def theirs_in_memory() -> float:
 
 
 def ours_in_memory() -> float:
-    """The same on svcctl's engine, with svcctl's steps."""
-    strategy: Any = Strategy()
+    """The same on svcctl's engine and strategy, with svcctl's steps."""
+    unit: Any = None
+    strategy: Any = OurStrategy(unit, Lookup("join", Pipeline(), {}), request={})
+    strategy.storage = Strategy().storage
     backend = GithubOAuth2(strategy)
     steps = [resolve(name) for name in DEFAULT_STEPS["auth"]]
     start = time.perf_counter()
@@ -158,7 +163,7 @@ def ours_in_memory() -> float:
             "user": None,
             "is_new": False,
         }
-        engine.run(steps, context)
+        engine.run(steps, context, consulted=strategy.consulted)
         strategy.storage.user.rows.clear()
         strategy.storage.user.associations.clear()
     return time.perf_counter() - start

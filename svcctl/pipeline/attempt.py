@@ -39,6 +39,7 @@ class Attempt:
             self.backend.name,
             dry_run=self.rehearsal,
             context=self.context,
+            initial=frozenset(self.context),
         )
 
     def wishes(self) -> Wishes:

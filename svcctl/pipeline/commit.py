@@ -54,9 +54,10 @@ def commit(unit: UnitOfWork, connection: Connection, *, partial_id: str | None) 
             partial_id=partial_id,
             expires_at=code.expires_at,
         )
-    moment = stamp()
-    codes.remove_expired(connection, at=moment)
-    partials.remove_expired(connection, at=moment)
+    if partial_id is not None:
+        moment = stamp()
+        codes.remove_expired(connection, at=moment)
+        partials.remove_expired(connection, at=moment)
     notifications.add(connection, [_sealed(unit, message) for message in unit.messages])
 
 

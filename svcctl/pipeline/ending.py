@@ -106,7 +106,7 @@ class Ending:
             if one.rehearsal:
                 self._outbox.rehearse(one, outcome, connection)
                 return
-            outcome.run_id = self._run_id or self._begin(connection, one)
+            outcome.run_id = self._run_id or self._record(connection, one, outcome)
             for user_id, by_service in wishes.items():
                 promise(
                     connection,
@@ -117,7 +117,6 @@ class Ending:
                     run_id=outcome.run_id,
                     actor=self._actor,
                 )
-            self._end(connection, outcome)
 
     def fail(self, one: Attempt, outcome: Outcome, error: SvcctlError) -> None:
         """Nothing of the run is kept but that it failed, and why, without secrets."""
@@ -131,8 +130,7 @@ class Ending:
             if one.resumed is not None:
                 partials.count_attempt(connection, one.resumed.id)
             if self._run_id is None:
-                outcome.run_id = self._begin(connection, one)
-                self._end(connection, outcome)
+                outcome.run_id = self._record(connection, one, outcome)
 
     def _loaded(self, wishes: Wishes, outcome: Outcome) -> dict[str, Any]:
         named = {service for by_service in wishes.values() for service in by_service}
@@ -142,23 +140,16 @@ class Ending:
         outcome.problems.extend(hooks.failed[name] for name in sorted(named & hooks.failed.keys()))
         return {name: hook for name, hook in hooks.loaded.items() if name in named}
 
-    def _begin(self, connection: Connection, one: Attempt) -> int:
-        return run_rows.begin(
+    def _record(self, connection: Connection, one: Attempt, outcome: Outcome) -> int:
+        return run_rows.record(
             connection,
             command=f"{self._command} {one.pipeline.name}",
             actor=self._actor,
             host=socket.gethostname(),
             pid=os.getpid(),
+            exit_code=int(outcome.exit_code),
+            summary=outcome.summary(),
         )
-
-    def _end(self, connection: Connection, outcome: Outcome) -> None:
-        if self._run_id is None and outcome.run_id is not None:
-            run_rows.end(
-                connection,
-                outcome.run_id,
-                exit_code=int(outcome.exit_code),
-                summary=outcome.summary(),
-            )
 
 
 def _why(strategy: Strategy, response: Any) -> str:

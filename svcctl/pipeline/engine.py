@@ -4,13 +4,14 @@ After `BaseAuth.run_pipeline` of social-core 7. It knows no database and no conf
 """
 
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from svcctl.errors import ConfigError, PipelineError, Refused, SvcctlError
+from svcctl.model import NOTHING
 from svcctl.pipeline.step import Step
 
 Guard = Callable[[Step], AbstractContextManager[list[str]]]
@@ -19,29 +20,57 @@ Guard = Callable[[Step], AbstractContextManager[list[str]]]
 
 @dataclass(slots=True)
 class Trace:
-    """What one step did. Values are not here: the context has them.
+    """What one step did. What of it is for people only is worked out when a person asks.
 
-    read: the parameters and declared keys that were there. settings: name and place of each that
-    was consulted. would: what a dry run refused. error: why it failed.
+    reads: what it may look at. given: the dict that it returned, replaced: what was there under
+    the same names. settings: name and place of each that was consulted. would: what a dry run
+    refused. error: why it failed.
     """
 
     step: str
-    read: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    overwritten: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    given: Mapping[str, Any] = NOTHING
+    replaced: Mapping[str, Any] = NOTHING
     settings: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
     would: tuple[str, ...] = ()
     error: str | None = None
     skipped: bool = False
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The keys that were not there before."""
+        return tuple(key for key in self.given if key not in self.replaced)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The keys that had another value."""
+        return tuple(
+            key
+            for key, old in self.replaced.items()
+            if old is not self.given[key] and not _same(old, self.given[key])
+        )
+
+    @property
+    def overwritten(self) -> tuple[str, ...]:
+        """Those of them that had one that said something."""
+        return tuple(
+            key for key in self.changed if not any(self.replaced[key] == no for no in _SAY_NOTHING)
+        )
+
+
+_SAY_NOTHING: tuple[Any, ...] = (None, False, "", {})
+
 
 @dataclass(slots=True)
 class Ended:
-    """How the steps ended: at the last one, or at `step` with a `response`."""
+    """How the steps ended: at the last one, or at `step` with a `response`.
+
+    initial: what was in the context before the first one.
+    """
 
     context: dict[str, Any]
+    initial: frozenset[str]
     trace: list[Trace] = field(default_factory=list)
     step: Step | None = None
     response: Any = None
@@ -57,7 +86,7 @@ class StepError(Exception):
         self.trace = trace
 
 
-_NOTHING: list[str] = []
+_NO_ACTS: list[str] = []
 
 
 def run(
@@ -77,7 +106,7 @@ def run(
     place. With a guard, a step that it refused counts as failed, and the next one is tried where
     its inputs are there. Raises StepError.
     """
-    ended = Ended(context)
+    ended = Ended(context, frozenset(context))
     asked = consulted if consulted is not None else []
     last = len(steps) if until is None else until + 1
     for index in range(start, last):
@@ -86,20 +115,20 @@ def run(
         if following is not None:
             following(step)
         given = context if step.takes_everything else _named(step, context)
-        missing = [name for name in step.required if name not in given]
-        trace = Trace(step.name)
+        trace = Trace(step.name, step.reads)
         ended.trace.append(trace)
-        if missing:
+        if not step.needs <= given.keys():
+            missing = [name for name in step.required if name not in given]
             if guard is not None and any(one.would for one in ended.trace):
                 trace.skipped = True
                 trace.error = f"{missing[0]} is not there: a step before it was refused"
                 continue
             raise StepError(step, _missing(step, missing[0]), ended.trace)
-        del asked[:]
-        began = time.perf_counter()
+        asked.clear()
+        began = perf_counter()
         try:
             if guard is None:
-                result, would = step.function(**given), _NOTHING
+                result, would = step.function(**given), _NO_ACTS
             else:
                 with guard(step) as would:
                     result = step.function(**given)
@@ -107,9 +136,9 @@ def run(
             trace.error = f"{type(error).__name__}: {error}"
             raise StepError(step, told(step, error), ended.trace) from error
         finally:
-            trace.seconds = time.perf_counter() - began
-            trace.read = _read(step, context)
-            trace.settings = tuple(dict.fromkeys(asked))
+            trace.seconds = perf_counter() - began
+            if asked:
+                trace.settings = tuple(dict.fromkeys(asked))
         if would:
             trace.would = tuple(would)
             continue
@@ -118,32 +147,24 @@ def run(
         if not isinstance(result, dict):
             ended.step, ended.response = step, result
             return ended
-        _merge(context, result, trace)
+        trace.given = result
+        trace.replaced = {key: context[key] for key in result if key in context}
+        context.update(result)
     return ended
+
+
+def read(initial: Iterable[str], trace: Sequence[Trace]) -> list[tuple[str, ...]]:
+    """For each step, what it may have looked at of what was there."""
+    known = set(initial)
+    found = []
+    for one in trace:
+        found.append(tuple(name for name in one.reads if name in known))
+        known.update(one.given)
+    return found
 
 
 def _named(step: Step, context: Mapping[str, Any]) -> dict[str, Any]:
     return {name: context[name] for name in step.named if name in context}
-
-
-def _read(step: Step, context: Mapping[str, Any]) -> tuple[str, ...]:
-    declared = step.declaration
-    names = step.named if declared is None else step.named | declared.consumes
-    return tuple(sorted(name for name in names if name in context))
-
-
-def _merge(context: dict[str, Any], result: Mapping[str, Any], trace: Trace) -> None:
-    added, changed, overwritten = [], [], []
-    for key, value in result.items():
-        if key not in context:
-            added.append(key)
-        elif context[key] is not value and not _same(context[key], value):
-            changed.append(key)
-            if context[key] not in (None, False, "", {}):
-                overwritten.append(key)
-    trace.added, trace.changed = tuple(added), tuple(changed)
-    trace.overwritten = tuple(overwritten)
-    context.update(result)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from svcctl.errors import ExitCode, Refused, SvcctlError, gravest
-from svcctl.pipeline.engine import Trace
+from svcctl.pipeline.engine import Trace, read
 from svcctl.pipeline.mask import masked, scrub
+from svcctl.pipeline.step import SURROUNDINGS
 from svcctl.pipeline.user import Association, PipelineUser
 
 Kind = Literal["done", "stopped", "paused", "answered", "refused", "failed"]
@@ -40,8 +41,8 @@ class Outcome:
     """kind: `done`, `stopped` (at --until), `paused`, `answered` (a step's own response ended it),
     `refused` (a step said no) or `failed`. Only after `done` and `paused` is anything kept.
 
-    would: what a dry run has not done. report: what was done on services. problems: what went
-    wrong after the run was kept.
+    initial: what was in the context before the first step. would: what a dry run has not done.
+    report: what was done on services. problems: what went wrong after the run was kept.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Outcome:
     dry_run: bool = False
     context: Mapping[str, Any] = field(default_factory=dict)
     trace: list[Trace] = field(default_factory=list)
+    initial: frozenset[str] = frozenset()
     step: str | None = None
     error: SvcctlError | None = None
     response: Any = None
@@ -97,6 +99,10 @@ class Outcome:
     def told(self, text: str) -> str:
         """A message without the secrets of the context."""
         return scrub(text, self.context)
+
+    def read(self) -> list[tuple[str, ...]]:
+        """For each step of the trace, what it may have looked at."""
+        return read(self.initial | SURROUNDINGS, self.trace)
 
     def values(self) -> dict[str, Any]:
         """The context for people: secrets masked, objects by what they are."""

@@ -24,9 +24,10 @@ from svcctl.pipeline.step import SURROUNDINGS, Step
 from svcctl.pipeline.strategy import Strategy
 from svcctl.pipeline.unit import UnitOfWork
 from svcctl.runs.engine import current_actor
-from svcctl.store import partials
+from svcctl.store import associations, partials
 from svcctl.store.database import Database, Row
-from svcctl.tripwire import TripwireError, tripwire
+from svcctl.tripwire import TripwireError, allowed, tripwire
+from svcctl.vault import Vault
 
 RESERVED = SURROUNDINGS | {"user", "social", "user_storage", "current_partial", "is_new"}
 """What `--set` cannot give."""
@@ -82,6 +83,8 @@ class Runner:
             run_id=run_id,
         )
         self._definitions: dict[str, Definition] = {}
+        self._lookups: dict[str, Lookup] = {}
+        self._vault = Vault(settings, in_use=self._sealed, read_only=dry_run)
 
     def definition(self, name: str) -> Definition:
         """The pipeline of this name, resolved once. Raises as `definition` does."""
@@ -174,10 +177,15 @@ class Runner:
 
     # Before the first step
 
+    def _sealed(self) -> bool:
+        with allowed(), self.database.read() as connection:
+            return associations.any_there(connection) or partials.any_there(connection)
+
     def _unit(self, pipeline: Definition, *, rehearsal: bool = False) -> UnitOfWork:
         return UnitOfWork(
             self.database,
             self.settings,
+            self._vault,
             origin=f"pipeline:{pipeline.name}",
             dry_run=self.dry_run or rehearsal,
         )
@@ -191,7 +199,10 @@ class Runner:
         session: dict[str, Any] | None = None,
         resumed: str | None = None,
     ) -> Strategy:
-        lookup = Lookup(pipeline.name, pipeline.pipeline, self.settings.backends)
+        lookup = self._lookups.get(pipeline.name)
+        if lookup is None:
+            lookup = Lookup(pipeline.name, pipeline.pipeline, self.settings.backends)
+            self._lookups[pipeline.name] = lookup
         return Strategy(
             unit,
             lookup,

@@ -107,6 +107,17 @@ class Step:
         )
 
     @cached_property
+    def needs(self) -> frozenset[str]:
+        """The same, as a set."""
+        return frozenset(self.required)
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """What it may look at of the context, by name: its parameters, and what it declares."""
+        declared = self.declaration
+        return tuple(sorted(self.named if declared is None else self.named | declared.consumes))
+
+    @cached_property
     def takes_everything(self) -> bool:
         """Whether it has `**kwargs`."""
         return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in self._parameters.values())

@@ -16,7 +16,7 @@ from svcctl.directory.person import name_problem
 from svcctl.directory.states import choose
 from svcctl.errors import PipelineError, Refused
 from svcctl.pipeline.user import Association, PipelineUser
-from svcctl.store import associations, partials, people
+from svcctl.store import associations, people
 from svcctl.store.database import Connection, Database, Row
 from svcctl.tripwire import allowed
 from svcctl.vault import Vault
@@ -95,14 +95,14 @@ class UnitOfWork:
     """What one run reads and will have written."""
 
     def __init__(
-        self, database: Database, settings: Settings, *, origin: str, dry_run: bool
+        self, database: Database, settings: Settings, vault: Vault, *, origin: str, dry_run: bool
     ) -> None:
         """origin: who gives memberships, like `pipeline:join`."""
         self.database = database
         self.settings = settings
         self.origin = origin
         self.dry_run = dry_run
-        self.vault = Vault(settings, in_use=self._in_use, read_only=dry_run)
+        self.vault = vault
         self.added: list[PipelineUser] = []
         self.linked: list[Association] = []
         self.unlinked: list[Association] = []
@@ -126,18 +126,14 @@ class UnitOfWork:
         with allowed(), self.database.read() as connection:
             yield connection
 
-    def _in_use(self) -> bool:
-        with self.reading() as connection:
-            return associations.any_sealed(connection) or partials.any_there(connection)
-
     def user(self, pk: Any) -> PipelineUser | None:
         """The user with this id. Raises Refused for one who was removed."""
         known = self._users.get(pk)
         if known is not None:
             return known
         with self.reading() as connection:
-            rows = people.rows_of(connection, [pk]) if isinstance(pk, int) else []
-            return self._loaded(connection, rows[0]) if rows else None
+            row = people.by_id(connection, pk) if isinstance(pk, int) else None
+            return None if row is None else self._loaded(connection, row)
 
     def named(self, username: str) -> PipelineUser | None:
         """The user of this name, one of this run included. Raises Refused for a removed one."""
@@ -339,7 +335,8 @@ class UnitOfWork:
         if not changes:
             return changes
         with self.reading() as connection:
-            (row,) = people.rows_of(connection, [user.id])
+            row = people.by_id(connection, user.id)
+            assert row is not None
         source = self.settings.directory.sources.get(row.source or "")
         owned = {
             key.removeprefix("attributes."): "an operator's" for key in json.loads(row.origins)

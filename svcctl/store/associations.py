@@ -3,23 +3,26 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from svcctl.clock import stamp
 from svcctl.store.tables import associations
 from svcctl.store.texts import fits
+
+_OF_UID = select(associations).where(
+    associations.c.provider == bindparam("b_provider"), associations.c.uid == bindparam("b_uid")
+)
+# Statements of every login are made once: making one takes as long as asking it.
 
 
 def find(connection: Connection, provider: str, uid: str) -> Row[Any] | None:
     """The association of exactly this uid, case included; None if nobody has it."""
     if not fits(provider) or not fits(uid):
         return None
-    return connection.execute(
-        select(associations).where(associations.c.provider == provider, associations.c.uid == uid)
-    ).first()
+    return connection.execute(_OF_UID, {"b_provider": provider, "b_uid": uid}).first()
 
 
-def any_sealed(connection: Connection) -> bool:
+def any_there(connection: Connection) -> bool:
     """Whether there is anything encrypted."""
     return connection.execute(select(associations.c.id).limit(1)).first() is not None
 
@@ -73,12 +76,22 @@ def add(
     return int(result.inserted_primary_key[0])
 
 
-def change(connection: Connection, id_: int, **values: Any) -> bool:
-    """Write what changed; False when the association is gone."""
-    result = connection.execute(
-        update(associations).where(associations.c.id == id_).values(**values, updated_at=stamp())
+_CHANGE = (
+    update(associations)
+    .where(associations.c.id == bindparam("b_id"))
+    .values(
+        uid=bindparam("uid"),
+        id_key=bindparam("id_key"),
+        extra_data=bindparam("extra_data"),
+        updated_at=bindparam("updated_at"),
     )
-    return result.rowcount == 1
+)
+
+
+def change(connection: Connection, id_: int, *, uid: str, id_key: str, extra_data: str) -> bool:
+    """Write it as it is now; False when the association is gone."""
+    values = {"uid": uid, "id_key": id_key, "extra_data": extra_data, "updated_at": stamp()}
+    return connection.execute(_CHANGE, {"b_id": id_, **values}).rowcount == 1
 
 
 def remove(connection: Connection, id_: int) -> bool:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, text, update
 
 from svcctl.clock import stamp
 from svcctl.directory.person import name_problem
@@ -32,11 +32,21 @@ def find_user(connection: Connection, username: str) -> Row[Any]:
     return row
 
 
+_NAMED = select(users).where(users.c.username == bindparam("b_name"))
+_WITH_ID = select(users).where(users.c.id == bindparam("b_id"))
+# Statements of every login are made once: making one takes as long as asking it.
+
+
 def by_name(connection: Connection, username: str) -> Row[Any] | None:
     """The row of whoever has this name, removed or not."""
     if not fits(username):
         return None
-    return connection.execute(select(users).where(users.c.username == username)).first()
+    return connection.execute(_NAMED, {"b_name": username}).first()
+
+
+def by_id(connection: Connection, id_: int) -> Row[Any] | None:
+    """The row of this user, removed or not."""
+    return connection.execute(_WITH_ID, {"b_id": id_}).first()
 
 
 def with_email(connection: Connection, email: str) -> list[Row[Any]]:
@@ -184,15 +194,18 @@ def listing(
             yield dict(row)
 
 
+_MEMBERSHIPS = (
+    select(groups.c.name, memberships.c.origin, memberships.c.present)
+    .join(groups, groups.c.id == memberships.c.group_id)
+    .where(memberships.c.user_id == bindparam("b_id"))
+    .order_by(groups.c.name)
+)
+
+
 def memberships_of(connection: Connection, user_id: int) -> list[dict[str, Any]]:
     """The user's groups with who put the user there; `present` false: kept out by an operator."""
-    statement = (
-        select(groups.c.name, memberships.c.origin, memberships.c.present)
-        .join(groups, groups.c.id == memberships.c.group_id)
-        .where(memberships.c.user_id == user_id)
-        .order_by(groups.c.name)
-    )
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    found = connection.execute(_MEMBERSHIPS, {"b_id": user_id})
+    return [dict(row) for row in found.mappings()]
 
 
 def details(connection: Connection, row: Row[Any]) -> dict[str, Any]:

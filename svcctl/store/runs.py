@@ -28,6 +28,36 @@ def begin(connection: Connection, *, command: str, actor: str, host: str, pid: i
     return int(result.inserted_primary_key[0])
 
 
+def record(
+    connection: Connection,
+    *,
+    command: str,
+    actor: str,
+    host: str,
+    pid: int,
+    exit_code: int,
+    summary: Mapping[str, Any],
+) -> int:
+    """Record a run that began and ends with this transaction; its id."""
+    moment = stamp()
+    values = {
+        "command": legible(command),
+        "actor": legible(actor),
+        "host": legible(host),
+        "pid": pid,
+        "started_at": moment,
+        "ended_at": moment,
+        "exit_code": exit_code,
+        "summary": to_json(summary),
+    }
+    result = connection.execute(_INSERT, values)
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+_INSERT = insert(runs)
+
+
 def end(connection: Connection, run_id: int, *, exit_code: int, summary: Mapping[str, Any]) -> None:
     """Record that the run ended by itself; what it left open is only waiting, not lost."""
     connection.execute(

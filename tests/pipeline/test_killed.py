@@ -66,9 +66,9 @@ def test_a_run_that_pauses_is_kept_whole_or_not_at_all(
     copies = tmp_path_factory.mktemp("killed")
     kills = kill(one, copies, "pipeline", "run", "join", "-r", "me.json")
     assert kills[-1]["moment"] is None
-    assert {"before a commit", "after create_user", "after acme_steps:pause"} <= {
-        kill["moment"] for kill in kills
-    }
+    moments = [kill["moment"] for kill in kills]
+    assert moments.count("after a step") == len(JOIN) - 1
+    assert {"before a commit", "after a commit"} <= set(moments)
     found = [state_of(Path(kill["copy"])) for kill in kills]
     assert all(state in (NOTHING, PAUSED) for state in found)
     assert (found[0], found[-1]) == (NOTHING, PAUSED)

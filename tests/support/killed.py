@@ -4,11 +4,13 @@
 Moments are: before and after each commit, and after each step of a pipeline.
 """
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,14 @@ class Moments:
 
         event.listen(Engine, "commit", before)
         event.listen(Engine, "checkin", after)
-        read = engine._read
+        asked = itertools.count()
 
-        def after_step(step: Any, context: Any) -> Any:
-            self.pass_by(f"after {step.name}")
-            return read(step, context)
+        def clock() -> float:
+            if next(asked) % 2:  # the engine looks at it before and after each step
+                self.pass_by("after a step")
+            return time.perf_counter()
 
-        engine._read = after_step
+        vars(engine)["perf_counter"] = clock
 
 
 def killed_at(number: int, folder: Path, copy: Path, arguments: list[str]) -> str | None:

@@ -29,8 +29,8 @@ def finish(session: Session, outcome: "Outcome", form: Format, *, trace: bool) -
         case Format.TEXT:
             _text(outcome, quiet=session.invocation.quiet)
     if trace and form is not Format.JSON:
-        for one in outcome.trace:
-            _tell_step(outcome, one)
+        for one, read in zip(outcome.trace, outcome.read(), strict=True):
+            _tell_step(outcome, one, read)
     if session.invocation.verbose >= 2 and outcome.error is not None and outcome.error.__cause__:
         import traceback
 
@@ -60,7 +60,10 @@ def document(outcome: "Outcome") -> dict[str, Any]:
             "expires_at": paused.expires_at,
         },
         "context": outcome.values(),
-        "trace": [_trace(outcome, one) for one in outcome.trace],
+        "trace": [
+            _trace(outcome, one, read)
+            for one, read in zip(outcome.trace, outcome.read(), strict=True)
+        ],
         "would": outcome.would,
         "notes": outcome.notes,
         "problems": [
@@ -129,10 +132,10 @@ def _tell_pause(outcome: "Outcome", name: str) -> None:
     say(f"hint: go on with: svcctl pipeline resume {paused.id} {needs}".rstrip())
 
 
-def _trace(outcome: "Outcome", one: "Trace") -> dict[str, Any]:
+def _trace(outcome: "Outcome", one: "Trace", read: tuple[str, ...]) -> dict[str, Any]:
     return {
         "step": one.step,
-        "read": list(one.read),
+        "read": list(read),
         "added": list(one.added),
         "changed": list(one.changed),
         "overwritten": list(one.overwritten),
@@ -144,10 +147,10 @@ def _trace(outcome: "Outcome", one: "Trace") -> dict[str, Any]:
     }
 
 
-def _tell_step(outcome: "Outcome", one: "Trace") -> None:
+def _tell_step(outcome: "Outcome", one: "Trace", read: tuple[str, ...]) -> None:
     say(f"{one.step}  {one.seconds * 1000:.1f} ms")
     values = outcome.values()
-    for label, names in (("read", one.read), ("added", one.added), ("changed", one.changed)):
+    for label, names in (("read", read), ("added", one.added), ("changed", one.changed)):
         shown = [name if label == "read" else f"{name} = {values.get(name, '…')}" for name in names]
         if shown:
             say(f"    {label}: {', '.join(shown)}")
