@@ -173,7 +173,7 @@ class PartialStorage:
 
     def prepare(self, backend: str, next_step: int, data: dict[str, Any]) -> Partial:
         """A partial with a token, which nobody knows yet."""
-        token = secrets.token_urlsafe(32)
+        token = secrets.token_hex(32)  # nothing that a shell or a link would take for more
         return Partial(token=token, backend=backend, next_step=next_step, data=dict(data))
 
     def store(self, partial: Partial) -> Partial:

@@ -165,6 +165,11 @@ def send_four(strategy: Any, backend: Any, code: Any, partial_token: str) -> Non
     sent.append((code.code, code.email, code.verified, partial_token))
 
 
+def send_nothing(strategy: Any, backend: Any, code: Any) -> None:
+    """A sender that does not work."""
+    raise ConnectionError("no route to the post office")
+
+
 def never_allowed(user: Any, backend_name: str, association_id: Any) -> bool:
     """A policy."""
     return bool(user.username == "boss" and backend_name and association_id is None)

@@ -9,12 +9,14 @@ from sqlalchemy import select
 from svcctl.config import pipeline as configured
 from svcctl.config.load import load
 from svcctl.pipeline import engine
+from svcctl.pipeline.commit import commit
 from svcctl.pipeline.definition import resolve
 from svcctl.pipeline.settings import Lookup
 from svcctl.pipeline.storage import UserStorage
 from svcctl.pipeline.strategy import Strategy
 from svcctl.pipeline.unit import Taken, UnitOfWork
 from svcctl.store.tables import users
+from svcctl.vault import Vault
 from tests.conftest import Site
 from tests.support import social
 
@@ -124,7 +126,10 @@ class Svcctl(Ground):
         self.strategy.storage.user = self.users
 
     def _unit(self) -> UnitOfWork:
-        return UnitOfWork(self.site.database, self.settings, origin="pipeline:join", dry_run=False)
+        vault = Vault(self.settings, in_use=lambda: False)
+        return UnitOfWork(
+            self.site.database, self.settings, vault, origin="pipeline:join", dry_run=False
+        )
 
     def _lookup(self) -> Lookup:
         table = configured.Pipeline(settings=self._configured)
@@ -146,7 +151,7 @@ class Svcctl(Ground):
         unit = self._unit()
         made = Strategy(unit, self._lookup(), request={}).create_user(username=username, **fields)
         with self.site.database.write() as connection:
-            unit.commit(connection, partial_id=None)
+            commit(unit, connection, partial_id=None)
         return self.unit.user(made.id)
 
     def association(
@@ -156,7 +161,7 @@ class Svcctl(Ground):
         one = unit.link(unit.user(user.id), provider, uid, id_key)  # type: ignore[arg-type]
         one.set_extra_data(extra)
         with self.site.database.write() as connection:
-            unit.commit(connection, partial_id=None)
+            commit(unit, connection, partial_id=None)
         return _Kept(self, user, one.id)
 
     def login(self, backend: Any, steps: list[str], **context: Any) -> Any:
