@@ -29,7 +29,17 @@ HEAD, TAIL = 8, 3
 MEANINGS = {
     ExitCode.HELD: "removals are held",
     ExitCode.INCOMPLETE: "a source could not be believed",
+    ExitCode.PAUSED: "the run waits",
 }
+PAUSED = ExitCode.PAUSED
+VERA = {
+    "id": 4711,
+    "login": "vera",
+    "mail": "vera@example.org",
+    "name": "Vera Bell",
+    "team": "GEAR",
+}
+"""What a provider says of somebody who has logged in there."""
 
 
 class DemoError(SvcctlError):
@@ -89,6 +99,7 @@ class Tour:
         self._a_typo()
         self._approval()
         self._half_a_file()
+        self._join_and_leave()
         self._questions()
 
     # The story
@@ -169,6 +180,40 @@ class Tour:
         self._write("people.csv", "".join(lines[:11]))
         self._svcctl("directory", "pull", exit_code=ExitCode.INCOMPLETE)
         self._write("people.csv", "".join(lines))
+
+    def _join_and_leave(self) -> None:
+        self._tell(
+            "People can also come by themselves. Vera has logged in at a provider; what that says "
+            "of her goes through a list of steps, as in python-social-auth, but from the shell."
+        )
+        added = _packaged("pipelines.toml")
+        self._write("svcctl.toml", (self.folder / "svcctl.toml").read_text("utf-8") + added)
+        self._write("vera.json", json.dumps(VERA) + "\n")
+        self._show_file("vera.json")
+        write("")
+        write(self._styled("added to svcctl.toml:", fg="cyan"))
+        self._show(added.strip(), whole=True)
+        self._tell("Would it work? Nothing is kept, and no mail leaves.")
+        self._svcctl("pipeline", "check")
+        self._svcctl(
+            "pipeline", "run", "join", "--response", "vera.json", "--dry-run", exit_code=PAUSED
+        )
+        self._tell("It pauses until she has proved her address. The run is saved, encrypted.")
+        self._svcctl("pipeline", "run", "join", "--response", "vera.json", exit_code=PAUSED)
+        self._svcctl("pipeline", "partials")
+        self._tell(
+            "She has got a code (here it stands in a file instead of a mail). With it, or next "
+            "week, the run goes on where it stopped: she is a user, a Member, and has accounts."
+        )
+        mail = json.loads((self.folder / "mails.ndjson").read_text("utf-8").splitlines()[-1])
+        code = next(line.strip() for line in mail["body"].splitlines() if line.startswith("    "))
+        _, partials = self._run("pipeline", "partials", "--json")
+        paused = json.loads(partials)["rows"][0]["id"]
+        self._svcctl("pipeline", "resume", paused, "--set", f"verification_code={code}")
+        self._tell(
+            "And the other way: she leaves. Her accounts are locked, the login is hers no more."
+        )
+        self._svcctl("pipeline", "run", "leave", "--user", "vera")
 
     def _questions(self) -> None:
         self._tell("Who did what, when and why:")

@@ -155,7 +155,7 @@ class Ending:
 def _why(strategy: Strategy, response: Any) -> str:
     address = strategy.session.get("email_validation_address")
     if address:
-        return f"a code was sent to {address}"
+        return f"waits for the code mailed to {address}"
     if isinstance(response, Redirect):
         return f"would send a browser to {response.url}" if response.url else "it waits"
     if isinstance(response, Page):
