@@ -168,6 +168,9 @@ class Tour:
         self._svcctl("sync", "--all", exit_code=ExitCode.HELD)
         self._svcctl("holds", "list")
         self._tell("A person looks at it and says yes. Everything is looked at again first.")
+        self._approve()
+
+    def _approve(self) -> None:
         _, holds = self._run("holds", "list", "--json")
         self._svcctl("holds", "approve", str(json.loads(holds)["rows"][0]["run"]))
 
@@ -211,9 +214,11 @@ class Tour:
         paused = json.loads(partials)["rows"][0]["id"]
         self._svcctl("pipeline", "resume", paused, "--set", f"verification_code={code}")
         self._tell(
-            "And the other way: she leaves. Her accounts are locked, the login is hers no more."
+            "And the other way: she leaves. A pipeline is no way round the limits. The wiki has "
+            "lost enough accounts for one day, so hers waits there until a person says yes."
         )
-        self._svcctl("pipeline", "run", "leave", "--user", "vera")
+        self._svcctl("pipeline", "run", "leave", "--user", "vera", exit_code=ExitCode.HELD)
+        self._approve()
 
     def _questions(self) -> None:
         self._tell("Who did what, when and why:")

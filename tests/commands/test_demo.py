@@ -43,7 +43,7 @@ def test_the_tour_shows_what_happens_as_the_readme_says_and_leaves_a_working_sit
     assert "\x1b" not in shown
     assert "people: 24 read, 24 added" in shown
     assert "carol: state: Member -> Blue" in shown
-    assert shown.count("[exit code 4: removals are held]") == 2
+    assert shown.count("[exit code 4: removals are held]") == 3
     assert shown.count("[exit code 5: a source could not be believed]") == 1
     assert "wiki: removals are held: 5 of 18 accounts would lose access" in shown
     assert "ada may have an account on wiki: state Member is in access.states" in shown
@@ -54,6 +54,7 @@ def test_the_tour_shows_what_happens_as_the_readme_says_and_leaves_a_working_sit
     assert "join (hub): done: vera, a new user" in shown
     assert shown.count("[exit code 6: the run waits]") == 2
     assert "leave (hub): done: vera" in shown
+    assert "vera:{SHA}!svcctl-disabled!$2y$" in shown
     assert "carol:{SHA}!svcctl-disabled!$2y$" in shown
 
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
