@@ -92,8 +92,10 @@ class Backend(Frozen):
         description="detail -> where the response has it; a.b is b in a; details are username, "
         "email, fullname, first_name, last_name and others",
     )
-    extra_data: tuple[str | tuple[str, ...], ...] = Field(
-        (), description='what is kept with the association: "id", or ["expires_in", "expires"]'
+    extra_data: tuple[str | tuple[str] | tuple[str, str] | tuple[str, str, bool], ...] = Field(
+        (),
+        description='what is kept with the association: "id", ["expires_in", "expires"], or '
+        '["expires_in", "expires", true], which leaves out what is empty',
     )
     settings: Table = Field(default_factory=dict, description="settings for this backend only")
     custom: Table = Field(

@@ -1,6 +1,5 @@
 """`strategy.storage`: what social-core's steps and backends call, over a unit of work."""
 
-import pkgutil
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -9,7 +8,8 @@ from typing import Any
 
 from svcctl.clock import now, stamp
 from svcctl.directory.person import NAME_LENGTH
-from svcctl.errors import ConfigError, PipelineError
+from svcctl.errors import PipelineError
+from svcctl.pipeline.functions import imported
 from svcctl.pipeline.partial import Partial
 from svcctl.pipeline.unit import Code, Taken, UnitOfWork, digest
 from svcctl.pipeline.user import Association, PipelineUser
@@ -228,21 +228,3 @@ class CodeStorage:
             partial_id=row.partial_id,
             used=self._unit.used_codes,
         )
-
-
-def imported(setting: str, name: Any) -> Callable[..., Any]:
-    """The function that a setting names. Raises ConfigError."""
-    if callable(name):
-        function: Callable[..., Any] = name
-        return function
-    try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{setting}: {name!r} cannot be imported: {error}",
-            hint="write it as package.module.function",
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"{setting}: {name} is no function")
-    made: Callable[..., Any] = found
-    return made

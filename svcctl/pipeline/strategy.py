@@ -10,9 +10,10 @@ from typing import Any
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, PipelineError
 from svcctl.pipeline import backend as backends
+from svcctl.pipeline.functions import imported
 from svcctl.pipeline.partial import Partial
 from svcctl.pipeline.settings import Lookup
-from svcctl.pipeline.storage import Storage, imported
+from svcctl.pipeline.storage import Storage
 from svcctl.pipeline.unit import Code, Message, UnitOfWork
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -25,7 +25,7 @@ def allowed_to_disconnect(
     if not user_storage.allowed_to_disconnect(user, name, association_id):
         raise Refused(
             f"{name} is the last way in and stays connected",
-            hint="connect another provider or set a password first",
+            hint="connect another provider first, or set ALLOW_LAST_DISCONNECT = true",
             code="disconnect_disallowed",
         )
 

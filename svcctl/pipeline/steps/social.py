@@ -89,7 +89,10 @@ def social_uid(
 def auth_allowed(
     backend: Backend, details: Details, response: Any, *_args: Any, **_context: Any
 ) -> None:
-    """Stop whom the settings do not let in. Raises Refused (`authentication_disallowed`)."""
+    """Stop whom the settings do not let in.
+
+    Raises Refused (`authentication_disallowed`), and what the backend raises for such settings.
+    """
     if not backend.auth_allowed(response, details):
         who = details.get("email") or details.get("username") or "somebody without an address"
         raise Refused(

@@ -3,7 +3,6 @@
 After social_core.pipeline.user of social-core 7.
 """
 
-import pkgutil
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from uuid import uuid4
 
 from svcctl.errors import ConfigError, Refused
 from svcctl.pipeline.details import Details, text
+from svcctl.pipeline.functions import imported
 from svcctl.pipeline.interface import Backend, Strategy
 from svcctl.pipeline.step import step
 
@@ -117,13 +117,7 @@ def _function(backend: Backend, setting: str) -> Callable[[str], str] | None:
     name = backend.setting(setting)
     if not name:
         return None
-    try:
-        function = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{setting}: {name!r} cannot be imported: {error}",
-            hint="write it as package.module.function",
-        ) from error
+    function = imported(setting, name)
 
     def checked(candidate: str) -> str:
         made = function(candidate)
