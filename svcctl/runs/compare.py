@@ -9,9 +9,9 @@ from typing import Any
 
 from svcctl.errors import ExitCode
 from svcctl.hooks.contract import ServiceHook, keeps_default
+from svcctl.hooks.decide import decide
 from svcctl.hooks.manager import Manager, RemoteAccount
 from svcctl.model import Account, AccountStatus, User, Verb, difference, effect, to_json
-from svcctl.runs.decide import decide
 from svcctl.runs.finding import Finding, Kind
 from svcctl.runs.lane import user_of
 from svcctl.runs.listing import listed, with_groups

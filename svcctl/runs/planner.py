@@ -11,9 +11,9 @@ from typing import Any
 from svcctl.clock import stamp
 from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, SvcctlError
 from svcctl.hooks.contract import ServiceHook, defect, keeps_default
+from svcctl.hooks.decide import checked, decide
 from svcctl.hooks.manager import Manager, RemoteAccount
 from svcctl.model import Account, AccountStatus, Operation, User, Verb, effect, to_json
-from svcctl.runs.decide import checked, decide
 from svcctl.runs.listing import listed, unlisted, with_groups
 from svcctl.runs.plan import Plan, PlannedAccount, Problem, undecided
 from svcctl.runs.sieve import Sieve, Wants, default_policy

@@ -26,7 +26,7 @@ def rows(
     shown: dict[str, ServiceRow] = {}
     failed: dict[str, HookError] = {}
     for name, hook in hooks.items():
-        view = hook._accounts  # noqa: SLF001 - filled as `runs.decide` does
+        view = hook._accounts  # noqa: SLF001 - filled as `hooks.decide` does
         view.clear()
         if name in accounts:
             view[user.id] = accounts[name]

@@ -11,7 +11,15 @@ from svcctl.hooks.htpasswd import HtpasswdHook, HtpasswdManager
 from svcctl.hooks.htpasswd.lines import raw_of
 from svcctl.hooks.manager import READS, VERBS
 from svcctl.hooks.sandbox import SandboxHook, SandboxManager
-from svcctl.hooks.testing import Connect, Faults, LogsIn, ManagerContract, Strike
+from svcctl.hooks.scim import ScimHook
+from svcctl.hooks.testing import (
+    Connect,
+    Faults,
+    HookContract,
+    LogsIn,
+    ManagerContract,
+    Strike,
+)
 
 GROUPS = ("staff", "officers", "guests")
 
@@ -121,3 +129,18 @@ class LostFiles(Faults):
         yield Strike(happened=nth == 1)
         if nth == 1:
             away.rename(self._folder)
+
+
+class TestSandboxHook(HookContract):
+    hook_class = SandboxHook
+    settings = {"path": "sandbox.db"}
+
+
+class TestHtpasswdHook(HookContract):
+    hook_class = HtpasswdHook
+    settings = {"password_file": "passwords", "group_file": "groups"}
+
+
+class TestScimHook(HookContract):
+    hook_class = ScimHook
+    settings = {"base_url": "https://idp.example.org/v2", "token": {"env": "T"}, "passwords": True}

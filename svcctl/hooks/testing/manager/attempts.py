@@ -15,7 +15,7 @@ from svcctl.hooks.testing.manager.subject import Accounts, Connect, Subject
 NONE = frozenset[str]()
 MOST = 40
 """More exchanges than any one call should need."""
-THOROUGH = frozenset({"error", "lost"})
+TELLING = frozenset({"error", "lost"})
 
 
 @dataclass(slots=True)
@@ -92,10 +92,10 @@ def everywhere(what: str, kinds: Iterable[str], strikes: Callable[[str, int], bo
     Those that are most telling strike at every exchange with the service that a call needs, the
     others at the first, the middle and the last.
     """
-    kinds = sorted(kinds, key=lambda kind: (kind not in THOROUGH, kind))
+    kinds = sorted(kinds, key=lambda kind: (kind not in TELLING, kind))
     last = 0
     for kind in kinds:
-        if kind in THOROUGH or not last:
+        if kind in TELLING or not last:
             last = 0
             while strikes(kind, last + 1):
                 last += 1

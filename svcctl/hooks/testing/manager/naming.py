@@ -1,28 +1,11 @@
 """Names: kept as they are or refused, never taken over, never changed without a word."""
 
-import unicodedata
-
 import pytest
 
 from svcctl.errors import Conflict, Invalid
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.testing.manager.subject import Accounts, LogsIn, Subject, needs, refusal
-
-UNUSUAL = {
-    "umlaut": "jürgen",
-    "cyrillic": "Наталья",
-    "chinese": "李小龙",
-    "emoji": "ada😀",
-    "combined": unicodedata.normalize("NFD", "zoë"),
-    "quotes": 'o\'neil "the" `cat`',
-    "slashes": "a/b\\c?d=e&f#g",
-    "patterns": "100%_*(){}[]$1",
-    "markup": "<b>&amp;",
-    "address": "ada+x@example.org",
-    "blanks": "ada  king",
-    "upper": "ADA",
-}
-LONG = "x" * 1000
+from svcctl.hooks.testing.names import LONG, UNUSUAL
 
 
 class Naming(Subject):
