@@ -138,6 +138,11 @@ class HttpClient:
             self._session.close()
             self._session = None
 
+    def forget_cookies(self) -> None:
+        """Before another login: a remote may refuse one in the session of the first."""
+        if self._session is not None:
+            self._session.cookies.clear()
+
     def get(
         self, path: str, *, params: Mapping[str, Any] | None = None, patient: bool = False
     ) -> Any:

@@ -113,6 +113,7 @@ class Api:
         if self._login is not None:
             with self._logging_in:
                 if self._logins <= after:
+                    self._client.forget_cookies()
                     self._session = self._taken(self._login.steps, {}, common=False)
                     self._logins += 1
         return self._logins

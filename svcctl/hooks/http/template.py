@@ -119,12 +119,18 @@ def filled(value: Any, values: Mapping[str, Any]) -> Any:
 def parameters(
     templates: Mapping[str, Template], values: Mapping[str, Any]
 ) -> dict[str, str | list[str]]:
-    """For a query or a form: a list gives its parameter several times, an empty one once, empty."""
+    """For a query or a form: a list gives its parameter several times.
+
+    An empty one gives it once, empty and without the [] that PHP's lists have: it is not left out,
+    or the service would leave everything as it is.
+    """
     given: dict[str, str | list[str]] = {}
     for name, template in templates.items():
         value = template.value(values)
-        if isinstance(value, (list, tuple)):
-            given[name] = [_text(item) for item in value] or ""
+        if isinstance(value, (list, tuple)) and not value:
+            given[name.removesuffix("[]")] = ""
+        elif isinstance(value, (list, tuple)):
+            given[name] = [_text(item) for item in value]
         elif value is not None:
             given[name] = _text(value)
     return given

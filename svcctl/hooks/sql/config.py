@@ -145,6 +145,9 @@ class PasswordHash(Frozen):
         default_factory=dict,
         description='libpass\'s settings of it, like { rounds = 12, ident = "2y" }',
     )
+    before: Literal["name", "lower_name"] | None = Field(
+        None, description="the account's name, hashed with the password that it stands before"
+    )
 
 
 class SqlConfig(DeclaredConfig):

@@ -34,6 +34,7 @@ class SqlManager(Manager):
         """timeout: seconds. username_rule: says which names are the same to the service."""
         self._statements = statements
         self._rule = username_rule or NameRule()
+        self._before = password_hash and password_hash.before
         self._hashed = None
         if password_hash is not None:
             self._hashed = hasher(password_hash.scheme, password_hash.options)
@@ -53,7 +54,8 @@ class SqlManager(Manager):
             if self._statements.check is not None:
                 transaction.rows("check")
             elif self._statements.list_accounts is not None:
-                next(transaction.stream("list_accounts"), None)
+                with transaction.stream("list_accounts") as rows:
+                    next(rows, None)
 
     def list_accounts(self) -> Iterator[RemoteAccount]:
         """Row by row; all memberships are read before."""
@@ -62,16 +64,17 @@ class SqlManager(Manager):
             if self._statements.list_memberships is not None:
                 held = _memberships(transaction)
             seen: set[str] = set()
-            for row in transaction.stream("list_accounts"):
-                account = account_of(row, "list_accounts")
-                if account.uid in seen:
-                    raise Incomplete(
-                        f"statements.list_accounts: gives uid {account.uid} twice",
-                        hint="each account must be one row; groups come from list_memberships",
-                    )
-                seen.add(account.uid)
-                groups = None if held is None else held.get(account.uid, frozenset())
-                yield with_groups(account, groups)
+            with transaction.stream("list_accounts") as rows:
+                for row in rows:
+                    account = account_of(row, "list_accounts")
+                    if account.uid in seen:
+                        raise Incomplete(
+                            f"statements.list_accounts: gives uid {account.uid} twice",
+                            hint="each account must be one row; groups: list_memberships",
+                        )
+                    seen.add(account.uid)
+                    groups = None if held is None else held.get(account.uid, frozenset())
+                    yield with_groups(account, groups)
 
     def get_account(self, uid: str) -> RemoteAccount:
         with self._transactions.begin("get_account", writes=False) as transaction:
@@ -94,7 +97,7 @@ class SqlManager(Manager):
             **new.attributes,
             "name": new.name,
             "external_id": new.external_id,
-            **self._passwords(new.password),
+            **self._passwords(new.name, new.password),
         }
         with self._transactions.begin("create_account", values) as transaction:
             there = self._find(transaction, new.external_id, new.name)
@@ -124,9 +127,9 @@ class SqlManager(Manager):
                 raise _unchanged("delete_account", uid, "is still there")
 
     def set_password(self, uid: str, password: str) -> None:
-        with self._transactions.begin("set_password", self._passwords(password)) as transaction:
-            self._get(transaction, uid)
-            transaction.run("set_password", uid=uid)
+        with self._transactions.begin("set_password", {"password": password}) as transaction:
+            name = self._get(transaction, uid).name
+            transaction.run("set_password", uid=uid, **self._passwords(name, password))
 
     def set_nickname(self, uid: str, nickname: str) -> None:
         with self._transactions.begin("set_nickname") as transaction:
@@ -167,10 +170,11 @@ class SqlManager(Manager):
             if self._get(transaction, uid).active is not active:
                 raise _unchanged(verb, uid, f"is still {'disabled' if active else 'active'}")
 
-    def _passwords(self, password: str) -> dict[str, str]:
+    def _passwords(self, name: str, password: str) -> dict[str, str]:
         if self._hashed is None:
             return {"password": password}
-        return {"password": password, "password_hash": self._hashed(password)}
+        before = {"name": name, "lower_name": name.lower()}.get(self._before or "", "")
+        return {"password": password, "password_hash": self._hashed(before + password)}
 
     def _get(self, transaction: Transaction, uid: str) -> RemoteAccount:
         rows = transaction.rows("get_account", uid=uid)
@@ -206,13 +210,14 @@ def _memberships(transaction: Transaction) -> dict[str, frozenset[str]]:
     """The groups of each uid; equal combinations are one object."""
     held: dict[str, frozenset[str]] = {}
     equal: dict[frozenset[str], frozenset[str]] = {}
-    for row in transaction.stream("list_memberships"):
-        if not {"uid", "group"} <= row.keys():
-            raise Incomplete("statements.list_memberships: needs the columns uid and group")
-        uid = text_of(row["uid"], "list_memberships: uid")
-        group = text_of(row["group"], "list_memberships: group")
-        groups = held.get(uid, frozenset()) | {group}
-        held[uid] = equal.setdefault(groups, groups)
+    with transaction.stream("list_memberships") as rows:
+        for row in rows:
+            if not {"uid", "group"} <= row.keys():
+                raise Incomplete("statements.list_memberships: needs the columns uid and group")
+            uid = text_of(row["uid"], "list_memberships: uid")
+            group = text_of(row["group"], "list_memberships: group")
+            groups = held.get(uid, frozenset()) | {group}
+            held[uid] = equal.setdefault(groups, groups)
     return held
 
 

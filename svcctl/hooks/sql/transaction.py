@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, text
@@ -11,7 +11,7 @@ from sqlalchemy.pool import QueuePool
 
 from svcctl.config.source import DatabaseUrl
 from svcctl.databases import UnusableUrl, connect_sqlite, open_engine, run_all
-from svcctl.errors import Invalid
+from svcctl.errors import Invalid, Transient
 from svcctl.hooks.sql.config import Statements
 from svcctl.hooks.sql.errors import meaning
 
@@ -56,13 +56,21 @@ class Transactions:
         what: for messages. values: of the parameters; password and password_hash are never shown.
         writes: whether to wait for the turn to write, where a database has one writer.
         """
-        private = (self._private, *(str(values.get(n, "")) for n in ("password", "password_hash")))
+        private = (self._private, *_secrets(values))
         with _explained(what, private):
             connection = self._engine.connect().execution_options(writes=writes)
         try:
             with _explained(what, private):
                 yield Transaction(connection, self._prepared, values, private)
                 connection.commit()
+        except Transient:
+            # It may be broken. The server takes everything back when it is gone.
+            connection.invalidate()
+            raise
+        except BaseException:
+            with suppress(SQLAlchemyError):
+                connection.rollback()
+            raise
         finally:
             connection.close()
 
@@ -90,25 +98,30 @@ class Transaction:
                 raise Invalid(f"statements.{name}: gives no rows", hint="write a query")
             return [_lowered(row) for row in result.mappings()]
 
-    def stream(self, name: str) -> Iterator[Row]:
-        """The same, as the rows arrive."""
+    @contextmanager
+    def stream(self, name: str) -> Iterator[Iterator[Row]]:
+        """The same, as the rows arrive, to be read within the block."""
         with _explained(name, self._private):
-            query = self._prepared[name][0]
-            for row in query.execute(self._connection, _NONE, yield_per=_AT_ONCE).mappings():
-                yield _lowered(row)
+            result = self._prepared[name][0].execute(self._connection, _NONE, yield_per=_AT_ONCE)
+            with closing(result):
+                yield map(_lowered, result.mappings())
 
     def run(self, name: str, /, **values: Any) -> None:
         """Statements that change something. Raises Invalid for a wrong number of rows."""
-        steps = self._prepared[name]
+        steps, private = self._prepared[name], (*self._private, *_secrets(values))
         for number, step in enumerate(steps):
             where = name if len(steps) == 1 else f"{name}[{number}]"
-            with _explained(where, self._private):
+            with _explained(where, private):
                 changed = step.execute(self._connection, {**self._values, **values}).rowcount
             if step.rows is not None and changed != step.rows:
                 raise Invalid(
                     f"statements.{where}: changed {changed} rows, not {step.rows}",
                     hint="nothing was kept",
                 )
+
+
+def _secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(values.get(name, "")) for name in ("password", "password_hash"))
 
 
 class _Prepared:
@@ -127,17 +140,17 @@ class _Prepared:
 
 
 def _opened(url: DatabaseUrl, password: str | None, seconds: float, connections: int) -> Engine:
+    # The pool would take back by itself what was not committed, and log where it cannot.
+    pool: dict[str, Any] = {"pool_size": connections, "pool_reset_on_return": None}
     if url.file is not None:
         opened = connect_sqlite(url.file, writes=True, seconds=seconds)
         engine = create_engine(
-            "sqlite://", creator=opened, poolclass=QueuePool, hide_parameters=True
+            "sqlite://", creator=opened, poolclass=QueuePool, hide_parameters=True, **pool
         )
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        engine = open_engine(
-            url, password, seconds=seconds, pool_size=connections, pool_pre_ping=True
-        )
+        engine = open_engine(url, password, seconds=seconds, pool_pre_ping=True, **pool)
     except UnusableUrl as error:
         raise Invalid(f"database: {error.message}", hint=error.hint) from None
     settings = {

@@ -318,6 +318,24 @@ def test_values_are_escaped_for_their_place(club: Club, built: Built) -> None:
     assert club.log[-1][1] == "/members/2%3Fx%3D1%26y%2Fz"
 
 
+def test_a_form_says_that_no_group_is_left(club: Club, built: Built) -> None:
+    """PHP takes a list that is not there for one that shall stay as it is."""
+    manager = built(
+        (section("add_to_group"), SET_GROUPS.replace("body.teams", 'form."teams[]"')),
+        (section("remove_from_group"), ""),
+    )
+    manager.create_account(ADA)
+    club.members[2].teams = {11}
+    club.answer = lambda method, _: (204, None, {}) if method == "PATCH" else None
+    for add, remove, sent in (
+        ({"commanders"}, set[str](), {"teams[]": ["11", "12"]}),
+        (set[str](), {"staff"}, {"teams": [""]}),
+    ):
+        with pytest.raises(Invalid, match="although the service said yes"):
+            manager.change_groups("2", frozenset(add), frozenset(remove))
+        assert [body for method, _, body in club.log if method == "PATCH"][-1] == sent
+
+
 def test_a_user_without_the_attribute_has_no_such_key(club: Club, built: Built) -> None:
     built().create_account(NewAccount("ada", "svcctl:7", "pw"))
     assert "email" not in club.log[-1][2]

@@ -147,6 +147,15 @@ def test_a_password_that_the_hash_cannot_take_is_refused_and_not_shown(built: Bu
     assert "hush" not in str(caught.value)
 
 
+def test_a_name_may_be_hashed_with_the_password(forum: Forum, built: Built) -> None:
+    """As SMF wants it."""
+    manager = built(("rounds = 4 } }", 'rounds = 4 }, before = "lower_name" }'))
+    manager.create_account(NewAccount("Ada", "svcctl:7", "a-new-password"))
+    assert lets_in(forum, "Ada", "adaa-new-password")
+    manager.set_password("2", "another-password")
+    assert lets_in(forum, "Ada", "adaanother-password")
+
+
 READS = {
     "no uid": (
         ("SELECT id AS uid, name, NOT banned AS active FROM", "SELECT id, name FROM"),
