@@ -5,7 +5,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import applying, listing, no_change, pipelines, planning, settling, startup
+from benchmarks import (
+    applying,
+    listing,
+    network,
+    no_change,
+    pipelines,
+    planning,
+    settling,
+    startup,
+)
 from benchmarks.measure import Row, table
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
@@ -16,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "applying": applying.run,
     "listing": listing.run,
     "pipelines": pipelines.run,
+    "network": network.run,
 }
 
 

@@ -16,7 +16,7 @@ PEOPLE = 20_000
 
 
 def run(folder: Path) -> list[Row]:
-    database = build(folder, people=PEOPLE, services=1, hook="OverriddenHook")
+    database = build(folder, people=PEOPLE, services=1, hook="benchmarks.site:OverriddenHook")
     settings = load(folder / "svcctl.toml")
     hook = load_hooks(settings).loaded["s0"]
     assert isinstance(hook, OverriddenHook)

@@ -91,15 +91,14 @@ def build(
     services: int,
     per_user: int = 5,
     *,
-    hook: str = "MemoryHook",
+    hook: str = "benchmarks.site:MemoryHook",
     linked: bool = True,
     more: str = "",
 ) -> Database:
     """Write configuration and database; with `linked`, every user has every account, in step."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = "\n".join(
-        f'[services.s{n}]\nhook = "benchmarks.site:{hook}"\ncreate = "auto"\n'
-        f'access.states = ["Member"]\n{more}'
+        f'[services.s{n}]\nhook = "{hook}"\ncreate = "auto"\naccess.states = ["Member"]\n{more}'
         for n in range(services)
     )
     (folder / "svcctl.toml").write_text(

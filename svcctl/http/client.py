@@ -131,6 +131,7 @@ class HttpClient:
         self._connections = connections
         self._cookies = cookies
         self._session: requests.Session | None = None
+        self._settings: Mapping[str, Any] = {}
         self._opening = threading.Lock()
 
     def close(self) -> None:
@@ -265,15 +266,9 @@ class HttpClient:
             )
         )
         seconds = self.http.timeout.total_seconds()
-        proxies = {"http": self.http.proxy, "https": self.http.proxy} if self.http.proxy else {}
         with _explained(source, seconds):
-            # Said here, or $REQUESTS_CA_BUNDLE would come before what was configured.
-            verify = str(self.http.ca_file) if self.http.ca_file else None
-            settings = session.merge_environment_settings(
-                url, proxies, stream=True, verify=verify, cert=None
-            )
             response = session.send(
-                prepared, timeout=(seconds, seconds), allow_redirects=False, **settings
+                prepared, timeout=(seconds, seconds), allow_redirects=False, **self._settings
             )
             with response:
                 content = self._body(response, source, time.monotonic() + WHOLE * seconds)
@@ -323,6 +318,13 @@ class HttpClient:
             certificate = str(self.http.client_certificate)
             key = self.http.client_key
             session.cert = (certificate, str(key)) if key else certificate
+        proxies = {"http": self.http.proxy, "https": self.http.proxy} if self.http.proxy else {}
+        # Said here, or $REQUESTS_CA_BUNDLE would come before what was configured.
+        verify = str(self.http.ca_file) if self.http.ca_file else None
+        # Once: all requests go to one host, and looking at the environment takes a while.
+        self._settings = session.merge_environment_settings(
+            self.base_url, proxies, stream=True, verify=verify, cert=None
+        )
         return session
 
     def error(

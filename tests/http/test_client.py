@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from svcctl.config.http import Http
+from svcctl.config.http import Http, OAuth
 from svcctl.errors import (
     Conflict,
     Denied,
@@ -296,3 +296,78 @@ def test_certificates(server: Callable[..., Server], authority: trustme.CA, tmp_
     assert "http.ca_file" in str(error.hint)
     error = failure(client(good, "https", ca_file=tmp_path / "missing.pem"))
     assert type(error) is Invalid
+
+
+def test_a_certificate_of_our_own(
+    server: Callable[..., Server], authority: trustme.CA, tmp_path: Path
+) -> None:
+    pem, own = tmp_path / "ca.pem", authority.issue_cert("svcctl@example.org")
+    authority.cert_pem.write_to_path(str(pem))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "me.pem"))
+    own.private_key_pem.write_to_path(str(tmp_path / "me.key"))
+    context = tls(authority.issue_cert("127.0.0.1"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    here = server(said("200 OK", b"[]"), context=context)
+    certificate = {"client_certificate": tmp_path / "me.pem", "client_key": tmp_path / "me.key"}
+    with closing(client(here, "https", ca_file=pem, **certificate)) as one:
+        assert one.get("/Users") == []
+    error = failure(client(here, "https", ca_file=pem))
+    assert isinstance(error, (Denied, Transient))
+    assert len(here.asked) == 1
+
+
+def test_a_proxy_is_asked_where_one_is_named(
+    server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = server(said("200 OK", b"[]"))
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    idp = "http://idp.invalid/v2"
+    named = f"http://127.0.0.1:{here.port}"
+    with closing(connect(idp, http=Http.model_validate({"proxy": named}))) as one:
+        assert one.get("/Users") == []
+    monkeypatch.setenv("http_proxy", named)
+    with closing(connect(idp)) as one:
+        assert one.get("/Users") == []
+    assert [asked.split(b"\r\n")[0] for asked in here.asked] == [
+        b"GET http://idp.invalid/v2/Users HTTP/1.1"
+    ] * 2
+    monkeypatch.setenv("no_proxy", "idp.invalid")
+    error = failure(connect(idp, http=Http.model_validate({"timeout": "2s"})))
+    assert type(error) is Transient
+    monkeypatch.setenv("no_proxy", "")
+    free = "http://127.0.0.1:9"
+    error = failure(connect(idp, http=Http.model_validate({"proxy": free})))
+    assert type(error) is Transient
+    assert "the proxy: " in error.message
+
+
+def test_a_token_that_is_fetched_is_fetched_again_when_it_is_refused(
+    server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", TOKEN)
+    token = server(
+        said("200 OK", b'{"access_token": "first", "expires_in": 3600}'),
+        said("200 OK", b'{"access_token": "second"}'),
+    )
+    here = server(said("401 Unauthorized"), said("200 OK", b"[]"))
+    oauth = OAuth.model_validate(
+        {
+            "token_url": f"http://127.0.0.1:{token.port}/token",
+            "client_id": "svcctl",
+            "client_secret": {"env": "SECRET"},
+            "scope": "scim",
+        }
+    )
+    with closing(connect(f"http://127.0.0.1:{here.port}/v2", oauth=oauth)) as one:
+        assert one.get("/Users") == []
+        assert one.get("/Users") == []
+    assert [b"Bearer first" in one for one in here.asked] == [True, False, False]
+    assert [b"Bearer second" in one for one in here.asked] == [False, True, True]
+    assert len(token.asked) == 2
+    refusing = server(said("400 Bad", b'{"error": "invalid_client"}'))
+    oauth = oauth.model_copy(update={"token_url": f"http://127.0.0.1:{refusing.port}/token"})
+    error = failure(connect(f"http://127.0.0.1:{here.port}/v2", oauth=oauth))
+    assert "invalid_client" in error.message
+    assert f":{refusing.port}/token" in error.message

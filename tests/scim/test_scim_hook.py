@@ -1,5 +1,6 @@
 """The scim hook through the front door, on scim2-server, and what a network does to it."""
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,33 @@ def test_what_a_service_shows_of_a_person_goes_by_the_names_that_attributes_have
         },
         "bob": {"given_name": "Bob"},
     }
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_those_who_enter_or_leave_a_group_at_once_go_in_one_request(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", refused: int
+) -> None:
+    crowd = [f"p{number}" for number in range(8)]
+    for name in crowd:
+        svcctl("users", "add", name, "--no-sync")
+    svcctl("groups", "add", "corp", *crowd, "--no-sync")
+    assert svcctl("sync", "--all").exit_code == 0
+    idp.proxy.delay = 0.03
+    for action, inside in (("add", {"ada", "bob", *crowd}), ("remove", {"ada", "bob"})):
+        idp.proxy.log.clear()
+        # The first one goes alone, the others together; if that is refused, each alone.
+        for method, nth in (("PATCH", 2), ("PUT", 1)) * refused:
+            no = b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"
+            idp.proxy.answer(no, method, "/Groups/", nth=nth)
+        svcctl("groups", action, "fc", *crowd, "--no-sync")
+        done = svcctl("sync", "--all")
+        assert done.exit_code == 0, done.stdout + done.stderr
+        assert idp.remote.groups()["commanders"] == inside
+        changes = [one for one in idp.proxy.writes if "/Groups/" in one.path]
+        assert len(changes) < len(crowd) + 2 * refused
+        done = svcctl("history", "p3", "--json")
+        last = json.loads(done.stdout)["rows"][0]
+        assert "commanders" in json.dumps(last), "each has a record of its own"
 
 
 @pytest.mark.parametrize("name", BAD)

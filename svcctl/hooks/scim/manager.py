@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
 from svcctl.config.http import Basic, Http, OAuth
-from svcctl.errors import Conflict, Incomplete, Invalid, ManagerError, NotFound, Transient
+from svcctl.errors import Conflict, Incomplete, Invalid, NotFound
 from svcctl.hooks.manager import Created, GroupChange, Manager, NewAccount, RemoteAccount
+from svcctl.hooks.scim.members import Members, as_member
 from svcctl.http.connect import connect
 from svcctl.http.scim import membership
 from svcctl.http.scim.client import HEADERS, ScimClient
@@ -17,11 +20,9 @@ from svcctl.http.scim.resource import (
     Resource,
     at,
     group_name,
-    is_group,
     members,
     own_groups,
     put,
-    same,
 )
 
 PATHS: Mapping[str, str] = MappingProxyType(
@@ -41,7 +42,7 @@ class ScimManager(Manager):
     Source: RFC 7643 and 7644, and what scim2-server, canaille and django-scim2 do of them.
     """
 
-    concurrency = 8
+    concurrency = 16
     stores_external_id = True
 
     def __init__(
@@ -69,6 +70,7 @@ class ScimManager(Manager):
             connections=self.concurrency,
         )
         self._scim = ScimClient(client, page_size=page_size)
+        self._members = Members(self._scim)
         self._paths = paths
         self._nickname = nickname_path
         self._passwords = passwords
@@ -76,8 +78,7 @@ class ScimManager(Manager):
         self.stores_external_id = external_ids
         self._create_groups = create_groups
         self._group_ids: dict[str, str] | None = None
-        self._ways: dict[str, int] = {}
-        self._at_work: dict[str, threading.Lock] = {}
+        self._put_only: set[str] = set()
         self._lock = threading.RLock()
 
     def check(self) -> None:
@@ -91,18 +92,28 @@ class ScimManager(Manager):
 
     def list_accounts(self) -> Iterator[RemoteAccount]:
         """Users by page. Their groups from the users where the server shows them there, else from
-        the members of all groups, read first.
+        the members of all groups, which are read first.
         """
-        member, group = self._member()
-        telling = None
-        if member is not None and group in own_groups(member):
-            telling, groups = member["id"], _own
-        else:
-            groups = membership.direct(self._scim).of
-        for user in self._scim.resources("Users"):
-            if user["id"] == telling and not groups(user):
-                raise Incomplete("the list of Users shows no groups, although each User does")
+        users = self._scim.resources("Users")
+        begun = list(islice(users, self._scim.page_size))
+        groups = _own if any(map(_own, begun)) else self._groups_of()
+        for user in chain(begun, users):
             yield self._account(user, groups(user))
+
+    def _groups_of(self) -> Callable[[Resource], frozenset[str]]:
+        """Where the groups of users are told, although none of the first users shows any."""
+        member, group = self._member()
+        if member is None or group not in own_groups(member):
+            return membership.direct(self._scim).of
+        telling = member["id"]
+
+        def own(user: Resource) -> frozenset[str]:
+            found = _own(user)
+            if user["id"] == telling and not found:
+                raise Incomplete("the list of Users shows no groups, although each User does")
+            return found
+
+        return own
 
     def get_account(self, uid: str) -> RemoteAccount:
         return self._account(self._scim.get("Users", uid, patient=True), None)
@@ -189,25 +200,30 @@ class ScimManager(Manager):
     def _set(self, uid: str, path: str, value: Any, *, shown: bool = True) -> None:
         """Make one attribute so: by PATCH, where the server cannot by PUT; None takes it out."""
 
-        def by_patch() -> Resource:
-            if value is None:
-                return self._scim.patch("Users", uid, {"op": "remove", "path": path})
-            return self._scim.patch("Users", uid, {"op": "replace", "path": path, "value": value})
-
-        def by_put() -> Resource:
-            def change(user: Resource) -> Resource | None:
-                if shown and at(user, path) == value:
-                    return None
-                user = self._writable(user)
-                put(user, path, value)
-                return user
-
-            return self._scim.changed("Users", uid, change)
-
         def done(user: Resource) -> bool:
             return not shown or (at(user, path) or None) == (value or None)
 
-        self._by_some_way(f"Users {path}", [by_patch, by_put], done, what=f"{path} of user {uid}")
+        def change(user: Resource) -> Resource | None:
+            if shown and at(user, path) == value:
+                return None
+            user = self._writable(user)
+            put(user, path, value)
+            return user
+
+        operation = {"op": "replace", "path": path, "value": value}
+        if value is None:
+            operation = {"op": "remove", "path": path}
+        if path not in self._put_only:
+            with suppress(Invalid):
+                if done(self._scim.patch("Users", uid, operation)):
+                    return
+        if not done(self._scim.changed("Users", uid, change)):
+            raise Invalid(
+                f"{path} of user {uid}: the service said yes and did not change it",
+                hint="it may be read-only there; a nickname: set nickname_path, "
+                "or sync_names = false",
+            )
+        self._put_only.add(path)
 
     def _writable(self, user: Resource) -> Resource:
         """The user without what only the server writes."""
@@ -231,82 +247,11 @@ class ScimManager(Manager):
             made = group_id is None and wanted
             if made:
                 group_id = self._new_group(name, user)
-            if group_id is not None and (self._be_member(user, group_id, wanted) or made):
+            if group_id is None:
+                continue
+            if self._members.change(group_id, user, inside=wanted) or made:
                 (added if wanted else removed).add(name)
         return GroupChange(frozenset(added), frozenset(removed))
-
-    def _be_member(self, user: Resource, group_id: str, wanted: bool) -> bool:  # noqa: FBT001
-        """Whether it took a change. One at a time for a group: a server may read it, change it
-        and write it whole, and lose what another request did in between (django-scim2 does).
-        """
-        with self._lock:
-            at_work = self._at_work.setdefault(group_id, threading.Lock())
-        with at_work:
-            return self._made_member(user, group_id, wanted)
-
-    def _made_member(self, user: Resource, group_id: str, wanted: bool) -> bool:  # noqa: FBT001
-        group = self._scim.get("Groups", group_id)
-        if _is_member(group, user) == wanted:
-            return False
-        ways = self._ways_in(user, group_id) if wanted else self._ways_out(user, group)
-        self._by_some_way(
-            "add a member" if wanted else "remove a member",
-            ways,
-            lambda after: _is_member(after, user) == wanted,
-            what=f"{group_name(group)} of user {user['id']}",
-            again=lambda: self._scim.get("Groups", group_id),
-        )
-        return True
-
-    def _ways_in(self, user: Resource, group_id: str) -> list[Callable[[], Resource]]:
-        member = self._as_member(user)
-
-        def by_put() -> Resource:
-            def change(group: Resource) -> Resource | None:
-                if _is_member(group, user):
-                    return None
-                return {**_bare(group), "members": [*members(group), member]}
-
-            return self._scim.changed("Groups", group_id, change)
-
-        def by_patch() -> Resource:
-            add = {"op": "add", "path": "members", "value": [member]}
-            return self._scim.patch("Groups", group_id, add)
-
-        return [by_patch, by_put]
-
-    def _ways_out(self, user: Resource, group: Resource) -> list[Callable[[], Resource]]:
-        """By filter (RFC 7644, 3.5.2.2), by a list of members (django-scim2), by PUT (canaille)."""
-        group_id = group["id"]
-        leaving = [member for member in members(group) if _means(member, user)]
-
-        def by_filter() -> Resource:
-            quoted = [
-                str(member["value"]).replace("\\", r"\\").replace('"', r"\"") for member in leaving
-            ]
-            operations = [{"op": "remove", "path": f'members[value eq "{one}"]'} for one in quoted]
-            return self._scim.patch("Groups", group_id, *operations)
-
-        def by_list() -> Resource:
-            values = [{"value": member["value"]} for member in leaving]
-            return self._scim.patch(
-                "Groups", group_id, {"op": "remove", "path": "members", "value": values}
-            )
-
-        def by_put() -> Resource:
-            def change(group: Resource) -> Resource | None:
-                staying = [one for one in members(group) if not _means(one, user)]
-                if len(staying) == len(members(group)):
-                    return None
-                return {**_bare(group), "members": staying}
-
-            return self._scim.changed("Groups", group_id, change)
-
-        return [by_filter, by_list, by_put]
-
-    def _as_member(self, user: Resource) -> Resource:
-        where = user.get("meta", {}).get("location")
-        return {"value": user["id"], **({"$ref": where} if isinstance(where, str) else {})}
 
     def _group_id(self, name: str) -> str | None:
         return self._groups().get(name) or self._groups(anew=True).get(name)
@@ -321,7 +266,7 @@ class ScimManager(Manager):
         with self._lock:
             groups = self._groups(anew=True)
             if name not in groups:
-                members = [self._as_member(user)]
+                members = [as_member(user)]
                 body = {"schemas": [GROUP], "displayName": name, "members": members}
                 groups[name] = self._scim.create("Groups", body)["id"]
             return groups[name]
@@ -340,65 +285,6 @@ class ScimManager(Manager):
                         )
                 self._group_ids = found
             return self._group_ids
-
-    # Several ways
-
-    def _by_some_way(
-        self,
-        kind: str,
-        ways: list[Callable[[], Resource]],
-        done: Callable[[Resource], bool],
-        *,
-        what: str,
-        again: Callable[[], Resource] | None = None,
-    ) -> None:
-        """Try what RFC 7644 has first, then what servers have instead; the one that works is kept.
-
-        An answer of 500 is unknown: where `again` can look, it is looked at before the next way.
-        """
-        first = self._ways.get(kind, 0)
-        refusal: ManagerError | None = None
-        for number in range(first, len(ways)):
-            last = number == len(ways) - 1
-            try:
-                after = ways[number]()
-            except (Invalid, Transient) as error:
-                if last or (isinstance(error, Transient) and again is None):
-                    raise
-                refusal = error
-                if again is None or not done(again()):
-                    continue
-                return
-            if done(after) or (again is not None and done(again())):
-                self._ways[kind] = number
-                return
-            refusal = None
-        raise refusal or Invalid(
-            f"{what}: the service said yes and did not change it",
-            hint="it may be read-only there; a nickname: set nickname_path, or sync_names = false",
-        )
-
-
-def _is_member(group: Resource, user: Resource) -> bool:
-    return any(_means(member, user) for member in members(group))
-
-
-def _means(member: Resource, user: Resource) -> bool:
-    """Whether the member is this user: by id, or as canaille has it, by its URL and userName."""
-    if is_group(member):
-        return False
-    if member.get("value") == user["id"]:
-        return True
-    where = user.get("meta", {}).get("location")
-    return (
-        isinstance(where, str)
-        and member.get("$ref") == where
-        and same("userName", member.get("value"), str(user.get("userName")))
-    )
-
-
-def _bare(group: Resource) -> Resource:
-    return {name: group[name] for name in group if name != "meta"}
 
 
 def _own(user: Resource) -> frozenset[str]:
