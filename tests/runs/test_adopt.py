@@ -308,6 +308,25 @@ def test_a_listing_that_breaks_off_recognises_nobody(club: World, fault: str) ->
     assert w.rows("SELECT * FROM runs") == []
 
 
+def test_killed_in_the_middle_nobody_is_adopted_and_the_next_time_everybody(club: World) -> None:
+    w = club
+    for name in ("ada", "bob"):
+        there(w, name)
+    words = ("adopt", "lab", "--by", "name", "--yes")
+    assert w.start(*words, code=DIES).wait() == -9
+    assert (w.accounts(), w.rows("SELECT * FROM runs")) == ({}, [])
+    assert w.svcctl(*words).exit_code == 0
+    assert set(w.status()) == {"ada", "bob"}
+    w.sound()
+
+
+DIES = """
+import signal
+from svcctl.store import runs
+runs.end = lambda *_, **__: signal.raise_signal(signal.SIGKILL)
+"""
+
+
 def test_what_changed_while_somebody_thought_about_it_is_not_linked(
     club: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

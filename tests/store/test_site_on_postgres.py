@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from svcctl.hooks.manager import RemoteAccount
+from svcctl.hooks.manager import NewAccount, RemoteAccount
 from svcctl.hooks.sandbox import SandboxManager
 from svcctl.store.database import Database
 from svcctl.store.tables import metadata
@@ -303,6 +303,33 @@ def test_groups_follow_what_is_really_there(site: Site) -> None:
     site.sound()
 
 
+def test_drift_is_found_and_taken_note_of_and_strangers_are_adopted(site: Site) -> None:
+    site.people(names(6))
+    site.pull()
+    site.ok("sync", "--all")
+    manager, accounts = SandboxManager(site.folder / "lab.sqlite"), site.remote()
+    manager.disable_account(accounts["user01"].uid)
+    manager.drop("user02")
+    manager.create_account(NewAccount("stranger", "theirs", "pw", {}))
+    manager.close()
+    traces = site.traces()
+    found = site.run("drift", "lab")[1]
+    assert {(one["kind"], one["account"]) for one in found["findings"]} == {
+        ("disabled", "user01"),
+        ("missing", "user02"),
+        ("foreign", "stranger"),
+    }
+    assert site.svcctl("drift", "--check").exit_code == 3
+    assert site.traces() == traces
+    site.ok("accounts", "refresh", "user01", "user02", "--service", "lab")
+    site.ok("users", "add", "stranger", "--group", "staff", "--no-sync")
+    assert site.run("adopt", "lab", "--by", "name", "--dry-run")[1]["counts"]["planned"] == 1
+    site.ok("adopt", "lab", "--by", "external-id", "--by", "name", "--yes")
+    site.ok("sync", "--all")
+    assert site.run("drift", "--check")[1]["findings"] == []
+    site.sound()
+
+
 def test_dry_runs_write_nothing_anywhere(site: Site) -> None:
     site.people(names(6), guests=["guest"])
     site.pull()
@@ -325,6 +352,9 @@ def test_dry_runs_write_nothing_anywhere(site: Site) -> None:
         ("accounts", "create", "new", "--dry-run"),
         ("accounts", "disable", "user00", "--dry-run"),
         ("accounts", "unlink", "user00", "--service", "lab", "--dry-run"),
+        ("accounts", "refresh", "--all", "--service", "lab", "--dry-run"),
+        ("adopt", "lab", "--by", "uid", "--dry-run"),
+        ("drift",),
         ("accounts", "list"),
         ("services", "list"),
         ("states", "list"),
