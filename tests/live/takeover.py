@@ -1,7 +1,7 @@
 """One scenario for every service: an organisation takes over a server that it has been using.
 
-Two of its people have accounts there already, a stranger has one as well, and some groups were given
-by hand. It needs of a service what `Service` says, and nothing else.
+Two of its people have accounts there already, a stranger has one as well, and some groups were
+given by hand. It needs of a service what `Service` says, and nothing else.
 """
 
 import json
@@ -173,7 +173,7 @@ def take_over(
         svcctl("retry")
     o.later()
     o.ok("sync", "--all")
-    there |= {name: (True, STAFF) for name in NEW}
+    there |= dict.fromkeys(NEW, (True, STAFF))
     there |= {ada: (True, BOTH | {"theirs"}), "bob": (True, BOTH)}
     assert service.users() == there, "a group that was given by hand is not taken away"
     if service.nicknames:
