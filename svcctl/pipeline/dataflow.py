@@ -35,6 +35,9 @@ OPTIONAL = frozenset(ORDER["auth"]) - set(DEFAULT_STEPS["auth"])
 EMPTY = frozenset({"details", "user", "is_new"})
 """What is there before the first step, and says nothing until a step fills it."""
 
+_OPEN = frozenset({"run_command"})
+"""Those that give what somebody else's program says."""
+
 _OURS = "svcctl.pipeline.steps."
 _SOCIAL_CORE = "social_core.pipeline."
 
@@ -142,9 +145,9 @@ def _part(step: Step, known: str | None, settings: Chosen) -> Part:
         details = _details_read(known, settings)
         if details is not None:
             reads = (reads - {"details"}) | {f"details.{name}" for name in details}
-    # run_command gives what somebody's program prints.
-    says = declared is not None and step.function != steps_that_ship()["run_command"].function
-    return Part(step, known, says, declaration, reads, gives)
+    name = getattr(step.function, "__name__", "")
+    opens = name in _OPEN and step.function.__module__ == SHIPPED[name]
+    return Part(step, known, declared is not None and not opens, declaration, reads, gives)
 
 
 def _details_read(known: str, settings: Chosen) -> Iterable[str] | None:

@@ -1,7 +1,7 @@
 """From `[pipelines.<name>]` to steps: names are resolved before anything runs."""
 
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 from svcctl.config.pipeline import Pipeline
 from svcctl.config.problems import dotted, suggest
 from svcctl.config.settings import Settings
-from svcctl.errors import ConfigError, PipelineError, UsageError
+from svcctl.errors import ConfigError, UsageError
 from svcctl.pipeline.settings import unknown
-from svcctl.pipeline.step import SURROUNDINGS, Step
+from svcctl.pipeline.step import Step
 
 SHIPPED: Mapping[str, str] = {
     name: f"svcctl.pipeline.steps.{module}"
@@ -93,24 +93,6 @@ class Definition:
         names = self.fingerprint
         return names.index(name) if name in names else None
 
-    def require_inputs(self, given: Iterable[str], *, start: int = 0) -> None:
-        """Raise PipelineError for a parameter that nobody can give, before anything runs.
-
-        A step of other people that declares nothing may return anything, so what comes after one
-        is believed.
-        """
-        known = SURROUNDINGS | INITIAL[self.kind] | set(given)
-        for step in self.steps[start:]:
-            missing = [name for name in step.required if name not in known]
-            if missing:
-                raise PipelineError(
-                    f"step {step.name} needs {missing[0]!r}, which no step before it returns",
-                    hint=_who_gives(missing[0]),
-                )
-            if step.declaration is None:
-                return
-            known |= step.declaration.produces
-
 
 def definition(settings: Settings, name: str) -> Definition:
     """The pipeline of this name.
@@ -176,14 +158,3 @@ def resolve(name: str) -> Step:
     if not callable(function):
         raise ConfigError(f"{name}: is a {type(function).__name__}, no function")
     return Step(name, function)
-
-
-def _who_gives(parameter: str) -> str:
-    givers = sorted(
-        name
-        for name in SHIPPED
-        if (declared := resolve(name).declaration) and parameter in declared.produces
-    )
-    if givers:
-        return f"put {' or '.join(givers)} before it"
-    return f"give it with --set {parameter}=…, or put a step before it that returns it"

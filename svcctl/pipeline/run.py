@@ -15,6 +15,7 @@ from svcctl.locks import Locks
 from svcctl.pipeline import backend as backends
 from svcctl.pipeline import engine, saved
 from svcctl.pipeline.attempt import Attempt
+from svcctl.pipeline.check import require_sound
 from svcctl.pipeline.definition import Definition, definition
 from svcctl.pipeline.ending import Ending
 from svcctl.pipeline.outbox import Outbox, not_done
@@ -84,6 +85,7 @@ class Runner:
         )
         self._definitions: dict[str, Definition] = {}
         self._lookups: dict[str, Lookup] = {}
+        self._sound: set[tuple[str, frozenset[str]]] = set()
         self._vault = Vault(settings, in_use=self._sealed, read_only=dry_run)
 
     def definition(self, name: str) -> Definition:
@@ -108,7 +110,10 @@ class Runner:
         strategy = self._strategy(pipeline, unit, start.values)
         backend = backends.build(self.settings, self._backend(start), strategy)
         context = self._context(pipeline, start, strategy, backend)
-        pipeline.require_inputs(start.values)
+        sound = pipeline.name, frozenset(start.values)
+        if sound not in self._sound:
+            require_sound(pipeline, self.settings, given=start.values)
+            self._sound.add(sound)
         return self._go(
             Attempt(pipeline, unit, strategy, backend, context, unit.dry_run, until=until)
         )

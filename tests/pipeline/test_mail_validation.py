@@ -224,5 +224,8 @@ def test_no_way_to_send_is_a_mistake_in_the_configuration(
 ) -> None:
     one = mailing(notify=False)
     done = svcctl("pipeline", "run", "join", "-r", "me.json")
-    assert (done.exit_code, "no way to send a code to ada@example.org" in done.stderr) == (78, True)
-    assert one.rows("SELECT * FROM partials") == []
+    assert (done.exit_code, "mail_validation: has no way to send its codes" in done.stderr) == (
+        78,
+        True,
+    )
+    assert one.rows("SELECT * FROM runs") == []

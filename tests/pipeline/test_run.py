@@ -88,10 +88,10 @@ def test_a_missing_input_is_found_before_the_first_step_runs(
 ) -> None:
     one = club("social_details", "associate_user")
     done = svcctl("pipeline", "run", "join", "-r", "me.json")
-    assert done.exit_code == 1
+    assert done.exit_code == ExitCode.CONFIG
     assert done.stderr == (
-        "error: step associate_user needs 'uid', which no step before it returns\n"
-        "hint: put social_uid before it\n"
+        "error: pipelines.join: cannot be run as it is\n"
+        "  associate_user: uid: no step before it gives this; put social_uid before it\n"
     )
     assert one.rows("SELECT * FROM runs") == []
 

@@ -57,7 +57,7 @@ def graph(
 
 
 def _findings(session: Session, name: str) -> list[dict[str, Any]]:
-    from svcctl.pipeline.check import check as look
+    from svcctl.pipeline.check import check_pipeline
     from svcctl.pipeline.definition import definition
 
     settings = session.settings
@@ -76,24 +76,11 @@ def _findings(session: Session, name: str) -> list[dict[str, Any]]:
         )
 
     try:
-        found = definition(settings, name)
+        found = check_pipeline(definition(settings, name), settings)
     except ConfigError as error:
         for text in error.problems:
             add("error", "", "", text, "")
         return rows
-    for finding in look(
-        found.steps,
-        kind=found.pipeline.kind,
-        settings=_chosen_settings(session, name),
-        mail=settings.notify is not None,
-    ):
-        add(finding.severity.value, finding.step, finding.about, finding.message, finding.remedy)
+    for one in found:
+        add(one.severity.value, one.step, one.about, one.message, one.remedy)
     return rows
-
-
-def _chosen_settings(session: Session, name: str) -> dict[str, list[Any]]:
-    """Each setting with the values it has: for all backends, and for single ones."""
-    from svcctl.pipeline.settings import Lookup
-
-    settings = session.settings
-    return Lookup(name, settings.pipelines[name], settings.backends).chosen()
