@@ -75,12 +75,13 @@ def approve(
 ) -> None:
     """Look at the held accounts again, and remove those that still have to go.
 
-    Nothing is taken from the old plan: who has access again by now keeps the account, and
-    accounts that were not held are not touched.
+    Nothing is taken from the old plan: who has access again by now keeps the account, unless the
+    user left by a pipeline. Accounts that were not held are not touched.
     """
     from svcctl.store.census import Selection
     from svcctl.store.holds import held
-    from svcctl.tasks.task import AFTER_CHANGE
+    from svcctl.store.operations import PIPELINE
+    from svcctl.tasks.task import AFTER_CHANGE, pipeline
 
     asked = Asked(
         services=service,
@@ -93,9 +94,13 @@ def approve(
         with session.database.read() as connection:
             rows = held(connection, services=service, run_id=run)
         _require(rows, run)
+        task = AFTER_CHANGE
+        if str(rows[0]["command"]).startswith(PIPELINE):
+            delete = frozenset({"delete"})
+            task = pipeline("holds approve", {str(row["service"]): delete for row in rows})
         report = execute(
             session,
-            AFTER_CHANGE,
+            task,
             Selection(frozenset(row["user_id"] for row in rows)),
             _on(asked, rows),
             f"holds approve {run}",

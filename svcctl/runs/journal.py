@@ -234,6 +234,9 @@ def _evaluated(
         return False
     if users is not None and row.user_id not in users:
         return False
+    if row.asked_for and row.removal and row.status is OperationStatus.HELD:
+        # The policy would not remove it, and does not take somebody's own word back.
+        return plan.task.on_purpose
     if row.verb is Verb.CREATE and "create" in plan.task.sieve:
         # Where creating is not opted in, the operation is an operator's word: `retry` has it.
         return hooks[row.service].config.create == "auto"

@@ -30,6 +30,7 @@ def held(
             accounts.c.name.label("account"),
             operations.c.verb.label("operation"),
             runs.c.started_at.label("since"),
+            runs.c.command,
             operations.c.reason,
         )
         .join(users, users.c.id == operations.c.user_id)

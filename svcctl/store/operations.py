@@ -49,6 +49,10 @@ def open_ids(status: OperationStatus) -> Select[tuple[int]]:
     return select(operations.c.id).where(text(OPEN_OPERATION), operations.c.status == status.value)
 
 
+PIPELINE = "pipeline "
+"""What the commands of runs begin with that pipelines made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A journaled operation, as far as later runs look at it."""
@@ -68,6 +72,12 @@ class Recorded:
     looked: bool
     run_ended: bool
     removal: bool
+    command: str
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether a pipeline wished for it: somebody's own word, whatever the policy says."""
+        return self.command.startswith(PIPELINE)
 
 
 _RECORDED = (
@@ -86,6 +96,7 @@ _RECORDED = (
     operations.c.looked,
     runs.c.ended_at.isnot(None),
     operations.c.removal,
+    runs.c.command,
 )
 
 
