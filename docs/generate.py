@@ -33,6 +33,9 @@ from svcctl.hooks.http import expression, paging, template
 from svcctl.hooks.http import settings as http
 from svcctl.hooks.registry import available, hook_class
 from svcctl.hooks.sql import config as sql
+from svcctl.pipeline import definition
+from svcctl.pipeline import settings as pipeline_settings
+from svcctl.pipeline.step import SURROUNDINGS
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "svcctl"
@@ -294,6 +297,11 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("history", "runs"),
     ("history ada", "operations"),
     ("why ada lab", "a decision with its reasons"),
+    ("pipeline list", "pipelines"),
+    ("pipeline show join", "the steps of a pipeline"),
+    ("pipeline check", "what can be said of pipelines without running them"),
+    ("pipeline run join --response ada.json", "what a run, or a resumed one, came to"),
+    ("pipeline partials", "paused runs"),
     ("config check", "what is wrong with the configuration"),
     ("config show", "the configuration as it takes effect"),
     ("db upgrade --config empty.toml", "migrations that were, or would be, applied"),
@@ -322,12 +330,25 @@ def output_page() -> str:
     return "\n".join(parts)
 
 
+SAMPLE_PIPELINE = """
+[pipelines.join]
+steps = ["social_details", "social_uid", "social_user", "get_username", "create_user", "confirm"]
+[backends.github]
+uid = "id"
+details = { username = "login" }
+"""
+
+
 def _sample_site() -> None:
     """Some of everything: users, accounts, history, and two removals that are held."""
+    config_file = Path("svcctl.toml")
     _run("svcctl.toml", "init", "--sample")
     Path("empty.toml").write_text('database = "empty.db"\n', encoding="utf-8")
     _run("svcctl.toml", "directory", "pull")
     _run("svcctl.toml", "sync", "--all")
+    with config_file.open("a", encoding="utf-8") as file:
+        file.write(SAMPLE_PIPELINE)
+    Path("ada.json").write_text('{"id": 7, "login": "wilma"}', encoding="utf-8")
     _run("svcctl.toml", "accounts", "unlink", "grace", "--service", "lab")
     _run("svcctl.toml", "service", "lab", "drop", "bob")
     config = Path("svcctl.toml")
@@ -340,7 +361,7 @@ def _run(config: str, *words: str) -> str:
     out, talk = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(talk):
         code = main(["--config", config, *words])
-    if code not in (0, 4):
+    if code not in (0, 4, 6):
         raise SystemExit(f"svcctl {' '.join(words)}: {code}: {talk.getvalue()}")
     return out.getvalue()
 
@@ -387,6 +408,60 @@ def _keys(schema: str, document: Mapping[str, Any]) -> str:
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+# Pipelines.
+
+PIPELINES_HEAD = """\
+# Pipelines: steps and settings
+
+The steps that ship, and every setting that they consult. What pipelines are and how to write a
+step: [pipelines.md](../pipelines.md). A step is named by its short name, or by its dotted name
+under `social.pipeline.` or `social_core.pipeline.`; `module:function` and all other dotted names
+are imported as they are.
+"""
+
+
+def pipelines_page() -> str:
+    """Each step by its declaration and its docstring, each setting with who reads it."""
+    parts = [PIPELINES_HEAD]
+    for kind, names in definition.DEFAULT_STEPS.items():
+        parts.append(f"The default list of kind `{kind}`: {_quoted(names)}.\n")
+    readers: dict[str, list[str]] = {name: [] for name in pipeline_settings.KNOWN}
+    parts.append("## Steps\n")
+    for name in definition.SHIPPED:
+        step = definition.resolve(name)
+        declared = step.declaration
+        assert declared is not None
+        for setting in declared.settings:
+            readers[setting].append(name)
+        parts += [f"### {name}\n", f"{inspect.getdoc(step.function)}\n"]
+        facts = {
+            "needs": [one for one in step.required if one not in SURROUNDINGS],
+            "gives": sorted(declared.produces),
+            "settings": declared.settings,
+            "waits for": declared.needs,
+        }
+        lines = [f"- {label}: {_quoted(words)}" for label, words in facts.items() if words]
+        if declared.effects:
+            lines.append(f"- does: {declared.effects}")
+        if lines:
+            parts.append("\n".join(lines) + "\n")
+    parts.append("## Settings\n")
+    parts.append(
+        "With or without `SOCIAL_AUTH_`; `GITHUB_` before the name, or the `settings` of "
+        "`[backends.github]`, for one backend only, which comes first. Besides these, "
+        "python-social-auth's own backends read "
+        f"{_quoted(sorted(pipeline_settings.BACKEND_CLASS))}.\n"
+    )
+    rows = ["| setting | default | meaning | read by |", "|---|---|---|---|"]
+    rows += [
+        f"| `{name}` | {_cell(one.default)} | {_cell(one.about)} "
+        f"| {_quoted(readers[name]) or 'the engine, or the backend'} |"
+        for name, one in pipeline_settings.KNOWN.items()
+    ]
+    parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
 
 
 # Where what is.
@@ -457,6 +532,7 @@ PAGES = {
     "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
     "reference/output.md": output_page,
+    "reference/pipelines.md": pipelines_page,
     "source-map.md": source_page,
 }
 

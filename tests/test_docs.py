@@ -31,6 +31,9 @@ from svcctl.hooks.contract import DECISIONS, ServiceHook
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.registry import load_hooks
 from svcctl.model import OperationStatus
+from svcctl.pipeline.check import Severity, check
+from svcctl.pipeline.definition import definition, resolve
+from svcctl.pipeline.settings import Lookup
 from svcctl.runs.finding import Kind
 from svcctl.runs.rule import MEANING
 
@@ -246,6 +249,31 @@ def test_the_how_tos_configurations_are_right(clean: Path) -> None:
             (clean / "svcctl.toml").write_text(config, encoding="utf-8")
             assert load(clean / "svcctl.toml").model_dump() != Settings().model_dump()
     assert secrets == 4
+
+
+def test_the_pages_pipelines_are_right_and_nothing_in_them_is_to_be_mended(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = text_of("docs/pipelines.md")
+    for config in fences(page, "toml"):
+        (clean / "svcctl.toml").write_text(config, encoding="utf-8")
+        settings = load(clean / "svcctl.toml")
+        for name in settings.pipelines:
+            steps = definition(settings, name)
+            chosen = Lookup(name, steps.pipeline, settings.backends).chosen()
+            found = check(steps.steps, kind=steps.pipeline.kind, settings=chosen, mail=True)
+            assert [one for one in found if one.severity is Severity.ERROR] == []
+    django, step, test = fences(page, "python")
+    listed: dict[str, Any] = {}
+    exec(django, listed)
+    assert all(resolve(name).declaration for name in listed["SOCIAL_AUTH_PIPELINE"])
+    (clean / "acme").mkdir()
+    (clean / "acme" / "steps.py").write_text(step, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(clean))
+    tests: dict[str, Any] = {}
+    exec(test, tests)
+    tests["test_it_waits_for_the_badge"]()
+    assert resolve("acme.steps.ask_for_badge").declaration
 
 
 # What is run
