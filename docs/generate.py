@@ -102,6 +102,7 @@ def configuration_page() -> str:
         ('[directory.sources.NAME], type = "json"', "", source.JsonSource),
         ('[directory.sources.NAME], type = "sql"', "", source.SqlSource),
         ('[directory.sources.NAME], type = "scim"', "", source.ScimSource),
+        ('[directory.sources.NAME], type = "ldap"', "", source.LdapSource),
         ("[states.NAME]", "", settings.StateRule),
         ("[notify]", "", notify.Notify),
         ("[notify.mail]", "", notify.Mail),

@@ -133,3 +133,23 @@ class LdapServer(Frozen):
         parts = urlsplit(self.server)
         local = _LOOPBACK.fullmatch(parts.hostname or "")
         return parts.scheme == "ldap" and not self.tls.start and not local
+
+
+class LdapTree(LdapServer):
+    """Where in a directory people and groups are."""
+
+    base: DN = Field(description="where people are, also below")
+    group_base: DN | None = Field(
+        None, description="where groups are, also below; without one, no groups"
+    )
+    group_class: GroupClass | None = Field(
+        None, description="what a group is; default: groupOfNames, in Active Directory group"
+    )
+    group_name: Attribute = Field("cn", description="the attribute that names a group")
+
+    @model_validator(mode="after")
+    def _groups_of_the_dialect(self) -> Self:
+        windows = self.dialect == "active-directory"
+        if self.group_class is not None and windows != (self.group_class == "group"):
+            raise ValueError(f"group_class: no {self.group_class} in dialect = {self.dialect!r}")
+        return self

@@ -10,29 +10,17 @@ from pydantic import AfterValidator, Field, GetCoreSchemaHandler, field_validato
 from pydantic_core import CoreSchema, core_schema
 
 from svcctl.config.http import Remote
+from svcctl.config.ldap import Attribute, Filter, LdapTree
 from svcctl.config.problems import Problem
 from svcctl.config.secrets import Secret
 from svcctl.config.service import Duration, Frozen
 
 
-class SourceMapping(Frozen):
-    """Which column or key of a source holds what: what all kinds of sources have in common."""
+class AnySource(Frozen):
+    """What all kinds of sources have in common."""
 
     read_ahead: ClassVar[bool] = False
     """True: read to its end before anything is written, because nobody knows how long it takes."""
-
-    id: str = Field(
-        "id", description="the person's immutable id; where there is none, the username"
-    )
-    username: str = Field("username", description="the person's unique name")
-    groups: str = Field("groups", description="the groups that the person is in")
-    active: str = Field(
-        "active", description="whether the person is active; where there is none, everybody is"
-    )
-    attributes: dict[str, str] = Field(
-        default_factory=dict,
-        description="column -> attribute, where they are not called the same",
-    )
 
     @property
     def whence(self) -> str:
@@ -46,6 +34,23 @@ class SourceMapping(Frozen):
     def warnings(self) -> Iterator[Problem]:
         """What is allowed and probably not meant; the keys start at the source."""
         yield from ()
+
+
+class SourceMapping(AnySource):
+    """Which column or key of a source holds what."""
+
+    id: str = Field(
+        "id", description="the person's immutable id; where there is none, the username"
+    )
+    username: str = Field("username", description="the person's unique name")
+    groups: str = Field("groups", description="the groups that the person is in")
+    active: str = Field(
+        "active", description="whether the person is active; where there is none, everybody is"
+    )
+    attributes: dict[str, str] = Field(
+        default_factory=dict,
+        description="column -> attribute, where they are not called the same",
+    )
 
 
 class FileSource(SourceMapping):
@@ -236,5 +241,47 @@ class ScimSource(Remote, SourceMapping):
         return self.base_url
 
 
-Source = Annotated[CsvSource | JsonSource | SqlSource | ScimSource, Field(discriminator="type")]
+class LdapSource(LdapTree, AnySource):
+    """The people and groups of an OpenLDAP server or an Active Directory. It is only ever read.
+
+    An attribute with several values becomes a list of them.
+    """
+
+    read_ahead = True
+
+    type: Literal["ldap"] = Field(description="the kind of source")
+    filter: Filter | None = Field(
+        None, description="who is a person; default: inetOrgPerson, in Active Directory user"
+    )
+    id: Attribute | None = Field(
+        None,
+        description="the person's immutable id; default: entryUUID, in Active Directory objectGUID",
+    )
+    username: Attribute | None = Field(
+        None,
+        description="the person's unique name; default: uid, in Active Directory sAMAccountName",
+    )
+    active: Attribute | None = Field(
+        None,
+        description="whether the person is active, TRUE or FALSE; who has none stays as before; "
+        "default: not locked by an administrator, in Active Directory neither disabled nor expired",
+    )
+    attributes: dict[Attribute, str] = Field(
+        default_factory=lambda: {"mail": "email"},
+        description="LDAP attribute -> attribute; no others are read",
+    )
+    memberships: Literal["members", "memberOf"] | None = Field(
+        None,
+        description="where it stands who is in a group: with the groups, or with the people; "
+        "default: members, in Active Directory memberOf",
+    )
+
+    @property
+    def whence(self) -> str:
+        return f"{self.server} {self.base}"
+
+
+Source = Annotated[
+    CsvSource | JsonSource | SqlSource | ScimSource | LdapSource, Field(discriminator="type")
+]
 """Where users, groups and attributes come from; `type` tells the kinds apart."""

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 from svcctl.config.problems import dotted
-from svcctl.config.source import CsvSource, JsonSource, ScimSource, Source, SqlSource
-from svcctl.directory import csv_source, json_source, scim_source, sql_source
+from svcctl.config.source import CsvSource, JsonSource, LdapSource, ScimSource, Source, SqlSource
+from svcctl.directory import csv_source, json_source, ldap_source, scim_source, sql_source
 from svcctl.directory.person import Entries, Person
 from svcctl.directory.spool import Spool
 from svcctl.errors import SourceError
@@ -42,6 +42,8 @@ def _kind(source: Source) -> Kind:
             return sql_source
         case ScimSource():
             return scim_source
+        case LdapSource():
+            return ldap_source
 
 
 @contextmanager

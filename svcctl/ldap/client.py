@@ -5,6 +5,7 @@ limit that was reached, a part of the tree that another server has make a listin
 Aliases and referrals are never followed.
 """
 
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from svcctl.ldap.connection import Answer, Connection
 
 ANYTHING = "(objectClass=*)"
+_SCHEMA = "(objectClass=subschema)"
 
 
 class LdapClient:
@@ -53,13 +55,17 @@ class LdapClient:
         )
         self._page_size = page_size
         self._controls = list(search_controls)
+        self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
 
     def close(self) -> None:
+        """Also what a listing that nobody reads to its end has left open."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
+            left = list(self._open)
+            self._open.clear()
+            self._idle.clear()
+        for connection in left:
             connection.close()
 
     # Reading
@@ -70,6 +76,17 @@ class LdapClient:
         if entry is None:
             raise Transient(f"{self.url}: shows nothing of itself", hint="check the URL")
         return entry
+
+    def attribute_names(self) -> frozenset[str]:
+        """All that the schema knows (RFC 4512, 4.2), in lower case; empty: it is not shown."""
+        where = self.root("subschemaSubentry").text("subschemaSubentry")
+        schema = self.read(where, ["attributeTypes"], filter=_SCHEMA) if where else None
+        said = " ".join(schema.texts("attributeTypes")) if schema else ""
+        return frozenset(
+            name.lower()
+            for names in re.findall(r"NAME \(? ?((?:'[^']+' ?)+)", said)
+            for name in re.findall(r"'([^']+)'", names)
+        )
 
     def read(
         self,
@@ -194,14 +211,19 @@ class LdapClient:
     @contextmanager
     def _taken(self) -> "Iterator[Connection]":
         """A connection for this thread alone; after a failure it is not used again."""
-        connection = self._rested() or self._opener.open()
+        connection = self._rested()
+        if connection is None:
+            connection = self._opener.open()
+            with self._lock:
+                self._open.add(connection)
         try:
             yield connection
         except BaseException:
-            connection.close()
+            self._end(connection)
             raise
         with self._lock:
-            self._idle.append(connection)
+            if connection in self._open:
+                self._idle.append(connection)
 
     def _rested(self) -> "Connection | None":
         """One from before."""
@@ -212,7 +234,12 @@ class LdapClient:
                 connection = self._idle.pop()
             if connection.rested():
                 return connection
-            connection.close()
+            self._end(connection)
+
+    def _end(self, connection: "Connection") -> None:
+        with self._lock:
+            self._open.discard(connection)
+        connection.close()
 
     def _error(self, result: Mapping[str, Any], what: str) -> ManagerError:
         said = self._opener.redacted(str(result.get("message") or ""))

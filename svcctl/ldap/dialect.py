@@ -7,6 +7,7 @@ Sources: slapo-ppolicy(5) and draft-behera-ldap-password-policy-10 for OpenLDAP;
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from svcctl.config.ldap import DialectName, GroupClass
@@ -20,6 +21,7 @@ LOCKED_FOR_GOOD = b"000001010000Z"
 ACCOUNT_CONTROL = "userAccountControl"
 NORMAL_ACCOUNT = 0x200
 ACCOUNT_DISABLE = 0x2
+EXPIRES = "accountExpires"
 ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"
 """What a server announces in supportedCapabilities that is one (MS-ADTS 3.1.1.3.4.3)."""
 DOMAIN_SCOPE: Control = ("1.2.840.113556.1.4.1339", True, None)
@@ -108,3 +110,16 @@ def account_control(entry: Entry) -> int:
     if shown is None or not shown.removeprefix("-").isdecimal():
         raise Incomplete(f"{entry.dn}: shows no {ACCOUNT_CONTROL}", hint="let bind_dn read it")
     return int(shown)
+
+
+def expired(entry: Entry, moment: datetime) -> bool:
+    """Whether the account's last day is over (MS-ADA1 2.1).
+
+    It is counted in 100 ns since 1601; 0 and the largest number mean: never. OpenLDAP has none.
+    """
+    shown = entry.text(EXPIRES)
+    ticks = int(shown) if shown is not None and shown.isdecimal() else 0
+    return 0 < ticks <= (moment - _EPOCH) // timedelta(microseconds=1) * 10
+
+
+_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)

@@ -57,10 +57,9 @@ class Tree:
     def filter(self) -> str:
         return f"(objectClass={self.group_class})"
 
-    def groups(self, client: LdapClient, *, members: bool = False) -> Iterator[tuple[str, Entry]]:
-        """Every group with its name; two may have the same."""
-        shown = [self.name, self.kind.member] if members else [self.name]
-        for entry in client.entries(self.base, self.filter, shown):
+    def groups(self, client: LdapClient, *attributes: str) -> Iterator[tuple[str, Entry]]:
+        """Every group with its name and these attributes; two may have the same name."""
+        for entry in client.entries(self.base, self.filter, [self.name, *attributes]):
             name = entry.text(self.name)
             if not name:
                 raise Incomplete(f"{entry.dn}: shows no {self.name}", hint="let bind_dn read it")
@@ -78,37 +77,62 @@ def same_name(name: str, first: str, second: str) -> Conflict:
 class Memberships:
     """The names of the groups that each person is in; equal combinations are one object.
 
-    They are read when it is made: from the groups' members, or where the server keeps memberOf
-    with the people, only the groups' names. unique: two groups of one name are a Conflict.
+    They are read when it is made: from the groups' members, or with `member_of` where the server
+    keeps them with the people. nested: also by way of a group that is a member itself. unique: two
+    groups of one name are a Conflict.
     """
 
     def __init__(
-        self, client: LdapClient, tree: Tree, *, member_of: bool, unique: bool = False
+        self,
+        client: LdapClient,
+        tree: Tree,
+        *,
+        member_of: bool,
+        nested: bool = False,
+        unique: bool = False,
     ) -> None:
-        met: dict[str, str] = {}
         self._kind = tree.kind
-        self._names: dict[str, str] | None = {} if member_of else None
+        self._member_of = member_of
+        self._nested = nested
+        self._names: dict[str, str] = {}
         self._held: dict[str, frozenset[str]] = {}
         self._combinations: dict[frozenset[str], frozenset[str]] = {}
-        for name, group in tree.groups(client, members=not member_of):
+        self._named: dict[frozenset[str], frozenset[str]] = {}
+        met: dict[str, str] = {}
+        for name, group in tree.groups(client, MEMBER_OF if member_of else self._kind.member):
             if met.setdefault(name, group.dn) != group.dn and unique:
                 raise same_name(name, met[name], group.dn)
-            if self._names is not None:
-                self._names[dn_key(group.dn)] = name
+            key = dn_key(group.dn)
+            self._names[key] = name
+            if member_of:
+                self._held[key] = frozenset(map(dn_key, group.texts(MEMBER_OF)))
                 continue
-            for member in group.texts(self._kind.member):
-                key = self._kind.key(member)
-                self._held[key] = self._one(self._held.get(key, frozenset()) | {name})
+            for value in group.texts(self._kind.member):
+                member = self._kind.key(value)
+                together = self._held.get(member, _NONE) | {key}
+                self._held[member] = self._combinations.setdefault(together, together)
 
     def of(self, entry: Entry, name: str) -> frozenset[str]:
         """name: what the person logs in with."""
-        if self._names is None:
-            return self._held.get(self._kind.key(name if self._kind.by_name else entry.dn), _NONE)
-        keys = map(dn_key, entry.texts(MEMBER_OF))
-        return self._one(frozenset(self._names[key] for key in keys if key in self._names))
+        if self._member_of:
+            groups = frozenset(map(dn_key, entry.texts(MEMBER_OF)))
+        else:
+            groups = self._held.get(self._kind.key(name if self._kind.by_name else entry.dn), _NONE)
+        if groups not in self._named:
+            names = frozenset(self._names[key] for key in self._all(groups))
+            self._named[groups] = self._combinations.setdefault(names, names)
+        return self._named[groups]
 
-    def _one(self, names: frozenset[str]) -> frozenset[str]:
-        return self._combinations.setdefault(names, names)
+    def _all(self, groups: frozenset[str]) -> set[str]:
+        """Those of them that are groups of the tree, and with `nested` what these are in."""
+        found: set[str] = set()
+        todo = list(groups)
+        while todo:
+            key = todo.pop()
+            if key in self._names and key not in found:
+                found.add(key)
+                todo.extend(self._held.get(key, _NONE) if self._nested else ())
+        return found
 
 
 _NONE: frozenset[str] = frozenset()

@@ -1,13 +1,14 @@
 """The ldap hook without a server: its settings, its names, what it says when it cannot begin."""
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from svcctl.errors import Incomplete, NotFound
 from svcctl.hooks.ldap import LdapConfig, LdapHook
-from svcctl.ldap.dialect import OPENLDAP, WINDOWS
+from svcctl.ldap.dialect import OPENLDAP, WINDOWS, expired
 from svcctl.ldap.messages import Entry
 from svcctl.model import User
 
@@ -195,6 +196,21 @@ def test_the_disabled_bit_counts_among_all_others() -> None:
     for shown in ({}, {"userAccountControl": b"x"}):
         with pytest.raises(Incomplete, match="shows no userAccountControl"):
             WINDOWS.active(entry(**shown))
+
+
+def test_an_account_is_over_at_the_end_of_its_last_day() -> None:
+    moment = datetime(2026, 11, 25, tzinfo=UTC)
+    for ticks, over in (
+        (b"0", False),
+        (b"9223372036854775807", False),
+        (b"9223372036854775806", False),
+        (b"131592384000000000", True),  # 2018-01-01
+        (b"134398656000000000", True),  # 2026-11-23
+        (b"134403840000000000", False),  # 2026-11-29
+        (b"x", False),
+    ):
+        assert expired(entry(accountExpires=ticks), moment) == over, ticks
+    assert not expired(entry(), moment)
 
 
 def test_a_uid_is_a_uuid_in_either_dialect() -> None:

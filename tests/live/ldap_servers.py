@@ -30,6 +30,7 @@ pidfile {folder}/slapd.pid
 argsfile {folder}/slapd.args
 modulepath /usr/lib/ldap
 moduleload back_mdb
+moduleload memberof
 moduleload ppolicy
 moduleload unique
 TLSCACertificateFile {folder}/ca.pem
@@ -45,6 +46,7 @@ directory {folder}/db
 dbnosync
 index objectClass,uid,employeeNumber,member,memberUid,cn,entryUUID eq
 limits dn.exact="cn=svcctl,dc=svc,dc=test" size=unlimited
+overlay memberof
 overlay unique
 unique_uri ldap:///ou=people,dc=svc,dc=test?uid?sub
 overlay ppolicy

@@ -110,6 +110,15 @@ class LdapProxy:
 
         self.on(strike, *kinds, nth=nth)
 
+    def hang(self, *kinds: str, nth: int = 1) -> None:
+        """No answer comes, and the connection stays."""
+
+        async def strike(_: Exchange, __: Ask) -> list[bytes]:
+            await asyncio.sleep(3600)
+            raise Gone
+
+        self.on(strike, *kinds, nth=nth)
+
     def answer(self, code: int, *kinds: str, nth: int = 1, for_good: bool = False) -> None:
         """This result instead of what the server would say; it is not asked."""
 
@@ -178,6 +187,7 @@ class LdapProxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.01)  # closing takes a turn of the loop
         await self._loop.shutdown_default_executor()
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from svcctl.config.ldap import DN, Attribute, Filter, GroupClass, LdapServer
+from svcctl.config.ldap import DN, Attribute, Filter, LdapTree
 from svcctl.config.service import HookConfig
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.ldap.manager import PATHS, LdapManager
@@ -21,7 +21,7 @@ _WINDOWS_ONLY = ("upn_suffix",)
 _OPENLDAP_ONLY = ("ppolicy", "placeholder")
 
 
-class LdapConfig(LdapServer, HookConfig):
+class LdapConfig(LdapTree, HookConfig):
     """The settings of people and groups in a directory."""
 
     base: DN = Field(description="where people are, also below; new ones are made directly there")
@@ -56,14 +56,6 @@ class LdapConfig(LdapServer, HookConfig):
         description="OpenLDAP: false where the overlay is not loaded; accounts cannot be "
         "disabled then",
     )
-    group_base: DN | None = Field(
-        None, description="where groups are, also below; without one, no groups"
-    )
-    group_class: GroupClass | None = Field(
-        None,
-        description="what a group is; default: groupOfNames, in Active Directory group",
-    )
-    group_name: Attribute = Field("cn", description="the attribute that names a group")
     placeholder: DN = Field(
         "cn=nobody",
         description="OpenLDAP: the member of a group that nobody is in, where its class wants one",
@@ -77,8 +69,6 @@ class LdapConfig(LdapServer, HookConfig):
         for name in _OPENLDAP_ONLY if windows else _WINDOWS_ONLY:
             if name in self.model_fields_set:
                 raise ValueError(f"{name} is not for dialect = {self.dialect!r}")
-        if self.group_class is not None and windows != (self.group_class == "group"):
-            raise ValueError(f"group_class: no {self.group_class} in dialect = {self.dialect!r}")
         dialect = DIALECTS[self.dialect]
         named = {dialect.uid.lower(), dialect.name.lower(), dialect.rdn.lower()}
         taken = (
