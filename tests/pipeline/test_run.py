@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -414,6 +415,23 @@ def test_a_batch_runs_each_line_and_one_bad_line_stops_nobody(
     assert json.loads(run["summary"]) == {"lines": {"0": 2, "5": 3, "7": 1}}
 
 
+def test_a_batch_that_is_stopped_says_where_to_go_on(
+    club: "Callable[..., Site]", svcctl: "Svcctl"
+) -> None:
+    import acme_steps  # type: ignore[import-not-found]
+
+    one = club(*STEPS, "acme_steps.meanwhile")
+    lines = [json.dumps({"response": {**ME, "id": n, "login": f"user{n}"}}) for n in range(1, 6)]
+    one.write("people.ndjson", "\n".join(lines))
+    words = ("pipeline", "run", "join", "--batch", "people.ndjson")
+    acme_steps.acts.append(lambda: signal.raise_signal(signal.SIGTERM))
+    done = svcctl(*words)
+    assert done.exit_code == ExitCode.TERMINATED
+    assert "stopped after line 1; go on with: --from-line 2" in done.stderr
+    assert svcctl(*words, "--from-line", "2").exit_code == 0
+    assert len(one.rows("SELECT id FROM users")) == 5
+
+
 def test_two_who_want_one_name_get_two(club: "Callable[..., Site]", svcctl: "Svcctl") -> None:
     one = club()
     ran(svcctl, "run", "join", "-r", "me.json")
@@ -425,7 +443,7 @@ def test_two_who_want_one_name_get_two(club: "Callable[..., Site]", svcctl: "Svc
 def test_a_name_that_was_given_away_meanwhile_is_said_and_nothing_is_kept(
     club: "Callable[..., Site]", svcctl: "Svcctl"
 ) -> None:
-    import acme_steps  # type: ignore[import-not-found]
+    import acme_steps
 
     one = club(*STEPS, "acme_steps.meanwhile")
     acme_steps.acts.append(lambda: svcctl("users", "add", "ada", "--no-sync"))

@@ -471,6 +471,42 @@ def test_what_no_database_holds_is_refused_in_words(site: Site) -> None:
     assert site.svcctl("directory", "pull").exit_code == 5
 
 
+def test_somebody_joins_with_a_pause_and_leaves(site: Site) -> None:
+    site.configure(
+        CONFIG
+        + """
+[pipelines.join]
+steps = ["social_details", "social_uid", "social_user", "get_username", "confirm", "create_user",
+    "associate_user", "load_extra_data", "user_details", "assign_state", "activate_services"]
+settings = { JOIN_GROUPS = ["staff"] }
+[pipelines.leave]
+kind = "disconnect"
+settings = { ALLOW_LAST_DISCONNECT = true }
+[backends.github]
+uid = "id"
+details = { username = "login", email = "email" }
+"""
+    )
+    site.people(["ada"])
+    site.pull()
+    response = '{"id": 5, "login": "zoe", "email": "zoe@example.org"}'
+    (site.folder / "zoe.json").write_text(response)
+    code, done = site.run("pipeline", "run", "join", "-r", "zoe.json")
+    assert (code, done["outcome"]) == (6, "paused")
+    words = ("pipeline", "resume", done["partial"]["id"], "--set", "confirmed=yes")
+    assert site.run(*words, "--dry-run")[0] == 0
+    code, done = site.run(*words)
+    assert (code, done["user"], done["is_new"]) == (0, "zoe", True)
+    assert done["report"]["counts"] == {"lab": {"done": 3}, "wiki": {"done": 2}}
+    assert site.svcctl(*words).exit_code == 2
+    code, done = site.run("pipeline", "run", "join", "-r", "zoe.json", "--set", "confirmed=yes")
+    assert (code, done["is_new"]) == (0, False)
+    assert site.run("pipeline", "run", "leave", "--user", "zoe")[0] == 0
+    assert site.rows("SELECT count(*) FROM associations") == [(0,)]
+    site.ok("users", "add", "yan", "--no-sync")  # the id is one that nobody was given
+    site.sound()
+
+
 def test_a_server_that_is_not_there(site: Site) -> None:
     site.configure(CONFIG)
     path = site.folder / "svcctl.toml"

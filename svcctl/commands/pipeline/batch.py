@@ -31,6 +31,7 @@ def run_batch(
     backend: str | None,
     values: Mapping[str, Any],
     *,
+    start: int,
     dry_run: bool,
     form: Format,
 ) -> None:
@@ -47,7 +48,7 @@ def run_batch(
         batch = _Batch(session, pipeline, backend, values, dry_run=dry_run)
         codes: Counter[ExitCode] = Counter()
         for number, line in enumerate(lines, 1):
-            if not line.strip():
+            if number < start or not line.strip():
                 continue
             row = batch.run(number, line)
             codes[ExitCode(row["exit_code"])] += 1
@@ -55,7 +56,7 @@ def run_batch(
             advance()
             if stop:
                 codes[ExitCode(stop[0])] += 1
-                say(f"stopped after line {number}")
+                say(f"stopped after line {number}; go on with: --from-line {number + 1}")
                 break
         batch.end(codes)
     if form is Format.TEXT and not session.invocation.quiet:

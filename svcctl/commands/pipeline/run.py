@@ -60,6 +60,15 @@ def run(
             help="One run a line: a JSON object with response, user, backend, set.",
         ),
     ] = None,
+    start: Annotated[
+        int,
+        typer.Option(
+            "--from-line",
+            metavar="N",
+            min=1,
+            help="With --batch: begin with this line, where an earlier batch stopped.",
+        ),
+    ] = 1,
     dry_run: DryRunOption = False,
     trace: TraceOption = False,
     form: FormatOption = Format.TEXT,
@@ -77,7 +86,16 @@ def run(
                 "--batch together with --response, --user or --until",
                 hint="a line of the batch has its own response and user",
             )
-        run_batch(ctx, pipeline, batch, backend, given_values(values), dry_run=dry_run, form=form)
+        run_batch(
+            ctx,
+            pipeline,
+            batch,
+            backend,
+            given_values(values),
+            start=start,
+            dry_run=dry_run,
+            form=form,
+        )
         return
     from svcctl.pipeline.run import Start
 
