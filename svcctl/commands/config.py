@@ -8,8 +8,8 @@ import typer
 
 from svcctl.commands.options import JsonOption
 from svcctl.commands.output import plain, say, write, write_json
-from svcctl.config.load import load
-from svcctl.config.problems import Problem
+from svcctl.config.load import examine, find, load, parse
+from svcctl.config.problems import MAX_PROBLEMS, Problem
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, ExitCode, HookError
 from svcctl.hooks.registry import Hooks, load_hooks
@@ -28,17 +28,23 @@ def check(ctx: typer.Context, secrets: SecretsOption = False, json_: JsonOption 
     warnings: list[str] = []
     settings = None
     try:
-        settings = load(ctx.obj.config)
+        path = ctx.obj.config or find()
+        settings, found = examine(parse(path), path)
     except ConfigError as error:
         hint = f"; {error.hint}" if error.hint else ""
-        problems.extend(error.problems or [f"{error.message}{hint}"])
+        problems.append(f"{error.message}{hint}")
+    else:
+        path = settings.path if settings else path
+        problems.extend(f"{path}: {problem}" for problem in found)
     if settings is not None:
         hooks = load_hooks(settings)
         found = [problem for each in hooks.problems.values() for problem in each]
         found.extend(_secret_problems(settings, hooks, fetch=secrets))
-        problems.extend(f"{settings.path}: {problem}" for problem in found)
+        lines = (f"{path}: {problem}" for problem in found)
+        problems.extend(line for line in lines if line not in problems)
         doubts = [*settings.warnings(), *_secret_warnings(settings, hooks)]
-        warnings.extend(f"{settings.path}: {doubt}" for doubt in doubts)
+        warnings.extend(f"{path}: {doubt}" for doubt in doubts)
+    del problems[MAX_PROBLEMS:]
     if json_:
         body = {
             "file": str(settings.path) if settings else None,

@@ -72,6 +72,21 @@ def parse(path: Path) -> dict[str, Any]:
 
 def read(tables: Mapping[str, Any], path: Path) -> Settings:
     """The tables of the file `path` as settings. Raises ConfigError with every problem."""
+    settings, problems = examine(tables, path)
+    if problems or settings is None:
+        lines = tuple(f"{path}: {problem}" for problem in problems[:MAX_PROBLEMS])
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        if len(lines) == MAX_PROBLEMS:
+            count = f"{MAX_PROBLEMS} problems or more"
+        raise ConfigError(f"{path}: {count} in the configuration", problems=lines)
+    return settings
+
+
+def examine(tables: Mapping[str, Any], path: Path) -> tuple[Settings | None, list[Problem]]:
+    """What is wrong with the tables of the file `path`, and the settings without it.
+
+    Hooks have not looked yet: what they say of the services comes to it.
+    """
     problems: list[Problem] = []
     settings = None
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - the link's folder, not its target's
@@ -83,12 +98,8 @@ def read(tables: Mapping[str, Any], path: Path) -> Settings:
             settings = _mended(tables, problems)
     if settings is not None:
         problems.extend(islice(settings.problems(), MAX_PROBLEMS))
-    if problems or settings is None:
-        lines = tuple(f"{path}: {problem}" for problem in problems[:MAX_PROBLEMS])
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        if len(lines) == MAX_PROBLEMS:
-            count = f"{MAX_PROBLEMS} problems or more"
-        raise ConfigError(f"{path}: {count} in the configuration", problems=lines)
+    if settings is None:
+        return None, problems
     settings = settings.model_copy(
         update={
             name: anchored(getattr(settings, name), absolute.parent, name)
@@ -96,7 +107,7 @@ def read(tables: Mapping[str, Any], path: Path) -> Settings:
         }
     )
     settings._path = absolute  # noqa: SLF001 - not a setting, so no field
-    return settings
+    return settings, problems
 
 
 def _mended(tables: Mapping[str, Any], problems: list[Problem]) -> Settings | None:

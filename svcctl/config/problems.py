@@ -188,7 +188,7 @@ def _describe(
             return Problem(key, message.replace("'", '"'))
         case "string_pattern_mismatch":
             return Problem(key, "is not written as it must be", about)
-    if finding.kind.endswith("_type"):
+    if finding.kind.endswith(("_type", "_parsing")):
         expected = siblings if finding.mismatch else (finding,)
         words = dict.fromkeys(_expected(other) for other in expected)
         return Problem(key, f"must be {' or '.join(words)}, not {_kind_of(finding.value)}")
@@ -201,7 +201,7 @@ def _describe(
 def _expected(finding: _Finding) -> str:
     if finding.kind == "literal_error":
         return str(finding.detail["ctx"]["expected"]).replace("'", '"')
-    kind = finding.kind.removesuffix("_type").removesuffix("_from_float")
+    kind = re.sub("(_type|_parsing|_from_float)$", "", finding.kind)
     return _WORDS.get(kind, kind.replace("_", " "))
 
 

@@ -94,11 +94,28 @@ def test_check_answers_in_json(svcctl: "Svcctl", folder: Path) -> None:
     assert result.exit_code == 78
     assert json.loads(result.stdout) == {
         "schema": "svcctl.config.check/1",
-        "file": None,
+        "file": str(folder / "svcctl.toml"),
         "ok": False,
-        "problems": ["svcctl.toml: databse: unknown key; did you mean database?"],
+        "problems": [f"{folder}/svcctl.toml: databse: unknown key; did you mean database?"],
         "warnings": [],
     }
+
+
+def test_check_asks_the_hooks_although_something_else_is_wrong(
+    svcctl: "Svcctl", site: Path
+) -> None:
+    """Whoever mends what is said has mended all of it."""
+    broken = site.read_text().replace("password_file", "pasword_file")
+    site.write_text(f"databse = 1\n{broken}\n[states.Member]\npriority = 'high'\n")
+    result = svcctl("config", "check")
+    assert result.exit_code == 78
+    assert result.stdout.splitlines() == [
+        f"{site}: states.Member.priority: must be a whole number, not text",
+        f"{site}: databse: unknown key; did you mean database?",
+        f"{site}: services.wiki.password_file: missing; "
+        "AuthUserFile, or nginx's auth_basic_user_file",
+        f"{site}: services.wiki.pasword_file: unknown key; did you mean password_file?",
+    ]
 
 
 def test_check_without_a_file_says_how_to_make_one(svcctl: "Svcctl", folder: Path) -> None:

@@ -239,7 +239,7 @@ def test_a_class_that_is_no_proper_hook_is_explained(
     [
         ("toke = 1", "services.forum.toke: unknown key", "did you mean token?"),
         ("retries = -1", "services.forum.retries: must be greater than or equal to 0", ""),
-        ("retries = 'x'", "services.forum.retries: must be a valid integer, unable to", ""),
+        ("retries = 'x'", "services.forum.retries: must be a whole number, not text", ""),
         ("tls = { cb = 'x' }", "services.forum.tls.cb: unknown key", "known: ca"),
         ("create = 'never'", 'services.forum.create: must be "manual" or "auto"', ""),
         ("rate = '0/s'", "services.forum.rate: is not written as it must be", "operations per"),
