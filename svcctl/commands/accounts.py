@@ -11,6 +11,7 @@ from svcctl.commands.options import (
     DryRunOption,
     Format,
     FormatOption,
+    GroupOption,
     JsonOption,
     LockTimeoutOption,
     ServiceOption,
@@ -21,6 +22,7 @@ from svcctl.commands.options import (
 from svcctl.commands.output import Table, chosen, emit, say
 from svcctl.commands.running import Asked, execute, finish, run_command, select, user_ids
 from svcctl.commands.session import Session, open_session
+from svcctl.commands.untouched import tell_untouched
 
 if TYPE_CHECKING:
     from svcctl.runs.engine import Site
@@ -113,6 +115,7 @@ def create(
     users: UsersArgument = None,
     everybody: AllOption = False,
     state: StateOption = None,
+    group: GroupOption = None,
     service: ServiceOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -127,6 +130,7 @@ def create(
         users,
         everybody,
         state,
+        group,
         services=service,
         dry_run=dry_run,
         yes=yes,
@@ -136,20 +140,8 @@ def create(
     with open_session(ctx, read_only=dry_run) as session:
         selection = select(session, asked)
         report = execute(session, CREATE, selection, asked, "accounts create")
-        if users:
-            _say_who_may_not(session, user_ids(session, users), service)
+        tell_untouched(session, report, asked, create=True)
         finish(session, report, asked.form)
-
-
-def _say_who_may_not(session: Session, ids: frozenset[int], services: list[str] | None) -> None:
-    from svcctl.store.census import stream
-
-    hooks = session.hooks(services).loaded
-    with session.database.read() as connection:
-        for user, _ in stream(connection, ids, ()):
-            for name, hook in hooks.items():
-                if not hook.service_active_for_user(user):
-                    say(f"{name}: {user.username} may not have one: {hook.explain_access(user)}")
 
 
 @app.command()
@@ -158,14 +150,21 @@ def enable(
     users: NamedUsers,
     service: ServiceOption = None,
     dry_run: DryRunOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
     """Enable disabled accounts; pinned where the policy alone would disable them again."""
     from svcctl.tasks.task import ENABLE
 
-    asked = Asked(users, services=service, dry_run=dry_run, form=chosen(form, json))
-    run_command(ctx, ENABLE, asked, "accounts enable")
+    asked = Asked(
+        users,
+        services=service,
+        dry_run=dry_run,
+        lock_timeout=lock_timeout,
+        form=chosen(form, json),
+    )
+    run_command(ctx, ENABLE, asked, "accounts enable", untouched=True)
 
 
 @app.command()
@@ -175,14 +174,22 @@ def disable(
     service: ServiceOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
     """Disable accounts; pinned where the policy alone would enable them again."""
     from svcctl.tasks.task import DISABLE
 
-    asked = Asked(users, services=service, dry_run=dry_run, yes=yes, form=chosen(form, json))
-    run_command(ctx, DISABLE, asked, "accounts disable")
+    asked = Asked(
+        users,
+        services=service,
+        dry_run=dry_run,
+        yes=yes,
+        lock_timeout=lock_timeout,
+        form=chosen(form, json),
+    )
+    run_command(ctx, DISABLE, asked, "accounts disable", untouched=True)
 
 
 @app.command("reset-password")
@@ -191,13 +198,20 @@ def reset_password(
     user: OneUser,
     service: OneService,
     dry_run: DryRunOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
     """Set a new random password and show it, once."""
     from svcctl.tasks.task import RESET_PASSWORD
 
-    asked = Asked([user], services=[service], dry_run=dry_run, form=chosen(form, json))
+    asked = Asked(
+        [user],
+        services=[service],
+        dry_run=dry_run,
+        lock_timeout=lock_timeout,
+        form=chosen(form, json),
+    )
     with open_session(ctx, read_only=dry_run) as session:
         selection = select(session, asked)
         report = execute(session, RESET_PASSWORD, selection, asked, "accounts reset-password")
@@ -212,6 +226,7 @@ def set_password(
     user: OneUser,
     service: OneService,
     dry_run: DryRunOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -221,7 +236,13 @@ def set_password(
     from svcctl.errors import UsageError
     from svcctl.tasks.task import SET_PASSWORD
 
-    asked = Asked([user], services=[service], dry_run=dry_run, form=chosen(form, json))
+    asked = Asked(
+        [user],
+        services=[service],
+        dry_run=dry_run,
+        lock_timeout=lock_timeout,
+        form=chosen(form, json),
+    )
     with open_session(ctx, read_only=dry_run) as session:
         selection = select(session, asked)
         password = "" if dry_run else _read_password()

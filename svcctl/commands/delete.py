@@ -56,4 +56,4 @@ def delete(
         max_runtime=max_runtime,
         form=chosen(form, json),
     )
-    run_command(ctx, removal(notify=notify), asked, "delete")
+    run_command(ctx, removal(notify=notify), asked, "delete", untouched=True)

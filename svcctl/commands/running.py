@@ -43,11 +43,20 @@ class Asked:
     form: Format = Format.TEXT
 
 
-def run_command(ctx: typer.Context, task: "Task", asked: Asked, command: str) -> None:
-    """Run a task as the command line asks, render the report, exit with its code."""
+def run_command(
+    ctx: typer.Context, task: "Task", asked: Asked, command: str, *, untouched: bool = False
+) -> None:
+    """Run a task as the command line asks, render the report, exit with its code.
+
+    untouched: say how the accounts of named users stand for whom there was nothing to do.
+    """
     with open_session(ctx, read_only=asked.dry_run) as session:
         selection = select(session, asked)
         report = execute(session, task, selection, asked, command)
+        if untouched:
+            from svcctl.commands.untouched import tell_untouched
+
+            tell_untouched(session, report, asked)
         finish(session, report, asked.form)
 
 

@@ -300,10 +300,30 @@ class Planner:
         if planned.removal and username in self.protected | hook.config.protected:
             planned.verdict = "skipped"
             planned.because = "the user is protected here"
+            self._spare(hook, planned)
         if self.task.on_purpose and user is not None:
             planned.counted = self.task.limited
             planned.pin = self._pin(hook, user, planned)
         self.plan.accounts.append(planned)
+
+    def _spare(self, hook: ServiceHook, planned: PlannedAccount) -> None:
+        """Say that a removal is not done; to an operator who wants it, as a failure."""
+        if not self.task.on_purpose:
+            note = Problem(hook.name, planned.because, ExitCode.OK, planned.username)
+            self.plan.notes.append(note)
+            return
+        place = (
+            "protected" if planned.username in self.protected else f"services.{hook.name}.protected"
+        )
+        self.plan.problems.append(
+            Problem(
+                hook.name,
+                f"not done: {planned.because}",
+                ExitCode.FAILED,
+                planned.username,
+                f"if it is meant, take the name out of {place} in the configuration first",
+            )
+        )
 
     def _pin(self, hook: ServiceHook, user: User, planned: PlannedAccount) -> str | None:
         """Fix what an operator did where the policy would undo it on the next run."""

@@ -247,7 +247,18 @@ def test_a_protected_user_keeps_the_account(world: Build) -> None:
     w.regroup(["ada", "bob", "user00000"], out_of="staff")
     code, report = w.run("validate", "--all")
     assert (code, [op["user"] for op in report["operations"]]) == (0, ["user00000"])
-    assert w.svcctl("delete", "ada").exit_code == 0
+    said = {"service": "lab", "message": "the user is protected here"}
+    assert report["notes"] == [{**said, "user": "ada"}, {**said, "user": "bob"}]
+    for words, place in (
+        (["delete", "ada"], "protected"),
+        (["accounts", "disable", "bob"], "services.lab.protected"),
+    ):
+        result = w.svcctl(*words)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == (
+            f"lab: {words[-1]}: not done: the user is protected here\n"
+            f"hint: if it is meant, take the name out of {place} in the configuration first\n"
+        )
     active = {name for name, status in w.status().items() if status == "active"}
     assert {"ada", "bob"} <= active
     assert w.remote()["ada"].active

@@ -193,7 +193,7 @@ def _next(
         return {"next": [], "notes": [], "problems": [_problem(error.message, error.hint)]}
     told = [(planned.verdict, planned.because) for planned in report.plan.accounts]
     notes = [note.message for note in report.plan.notes if note.username == user.username]
-    notes.extend(because for verdict, because in told if verdict is not None)
+    notes.extend(because for verdict, because in told if verdict == "held")
     notes.extend(f"{verb} of an interrupted run: {text}" for _, verb, text in report.verified)
     rows = list(report.rows())
     held = {row["verb"] for row in opened if row["status"] == OperationStatus.HELD}
