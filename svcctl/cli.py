@@ -76,15 +76,6 @@ class LazyGroup(TyperGroup):
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
-            close = difflib.get_close_matches(args[0], COMMANDS, n=3)
-            also = f" Did you mean {' or '.join(close)}?" if close else ""
-            ctx.fail(f"No such command {args[0]!r}.{also}")
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -136,7 +127,11 @@ def root(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+            help="Print it and exit.",
         ),
     ] = False,
 ) -> None:
@@ -243,7 +238,7 @@ def _command() -> Any:
 
 
 def _run(argv: list[str]) -> int:
-    from typer._click.exceptions import ClickException
+    from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
     if not all(map(_is_text, argv)):
         complain(UsageError("an argument is not UTF-8 text", hint="check how it was typed"))
@@ -253,8 +248,13 @@ def _run(argv: list[str]) -> int:
     except SystemExit as done:
         code = done.code
         return code if isinstance(code, int) else ExitCode.OK if code is None else ExitCode.FAILED
-    except ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        return int(error.exit_code)
+    except ClickException as error:
+        from svcctl.commands.usage import in_our_words
+
+        complain(in_our_words(error))
         return int(error.exit_code)
     except SvcctlError as error:
         if _verbosity(argv) >= 2:

@@ -157,6 +157,34 @@ def test_2_the_command_line_is_wrong(club: "Site", svcctl: "Svcctl") -> None:
     assert everything(club.folder) == before
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("directroy pull", "no such command: directroy\nhint: did you mean directory or retry?"),
+        ("users lst", "no such command: lst\nhint: did you mean list or set?"),
+        ("users frobnicate", "no such command: frobnicate\nhint: svcctl users --help"),
+        ("sync --dryrun", "no such option: --dryrun\nhint: did you mean --dry-run?"),
+        ("sync --zzz", "no such option: --zzz\nhint: svcctl sync --help"),
+        ("users show", "USER: missing\nhint: svcctl users show --help"),
+        ("accounts link ada", "--service / -s: missing\nhint: svcctl accounts link --help"),
+        ("users show ada bob", "unexpected: bob\nhint: svcctl users show --help"),
+        ("sync --format", "--format: needs a value\nhint: svcctl --help"),
+        ("history --limit many", "--limit: must be a whole number\nhint: svcctl history --help"),
+        ("holds approve it", "RUN: must be a whole number\nhint: svcctl holds approve --help"),
+        (
+            "sync --format xml",
+            "--format / -f, $SVCCTL_FORMAT: xml is not one of text, json, ndjson, csv\n"
+            "hint: svcctl sync --help",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_answered_like_everything_else(
+    svcctl: "Svcctl", line: str, said: str
+) -> None:
+    done = svcctl(*line.split(" "))
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {said}\n")
+
+
 def test_3_changes_are_pending_for_check_only(club: "Site", svcctl: "Svcctl") -> None:
     assert svcctl("plan", "--check").exit_code == 0
     lose(club, svcctl, "ada")
@@ -631,7 +659,7 @@ def test_an_option_may_stand_in_a_variable(
         ("DRY_RUN", "1", "users remove ada", 0, "dry run: nothing was written"),
         ("DRY_RUN", "maybe", "users remove ada", 2, "SVCCTL_DRY_RUN"),
         ("VERBOSE", "2", "users show nobody", 2, "Traceback"),
-        ("HISTORY_LIMIT", "many", "history", 2, "for '--limit'"),
+        ("HISTORY_LIMIT", "many", "history", 2, "--limit: must be a whole number"),
         ("SYNC_FAILED", "1", "sync ada --json", 0, '"operations": []'),
     ):
         words = line.split(" ")
