@@ -1,4 +1,4 @@
-"""A plug-in for pytest: social-core's own tests run svcctl's steps instead of social-core's.
+"""A plug-in for pytest: in social-core's own tests, svcctl's steps and @partial instead of its own.
 
 Refusals become the exceptions that social-core raises with the same code. What came of each test,
 and how many calls of our steps it made, is written to the file that `SVCCTL_REPORT` names.
@@ -16,6 +16,7 @@ import pytest
 from social_core import exceptions
 
 from svcctl.errors import ConfigError, Refused
+from svcctl.pipeline import partial
 
 PLACES = {
     "social_core.pipeline.social_auth": "svcctl.pipeline.steps.social",
@@ -47,6 +48,9 @@ def pytest_configure() -> None:
         for name, function in vars(module).items():
             if hasattr(function, "svcctl_step") and hasattr(import_module(theirs), name):
                 setattr(import_module(theirs), name, _as_theirs(name, function))
+    decorators = import_module("social_core.pipeline.partial")
+    for name in ("partial", "partial_step"):
+        setattr(decorators, name, getattr(partial, name))
 
 
 def _as_theirs(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

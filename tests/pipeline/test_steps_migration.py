@@ -174,6 +174,20 @@ def test_evidence_of_somebody_else_is_refused_whatever_the_settings_say(
     assert place(social) == ("old@example.org", "email")
 
 
+@pytest.mark.parametrize("value", [None, True, 1.0, [1], {"a": 1}])
+def test_evidence_that_only_looks_like_the_uid_when_it_is_written_out_is_none(
+    moving: Any, old: Old, value: Any
+) -> None:
+    old(stable_id=value)
+    refused(moving, "was somebody else", uid=str(value))
+
+
+@pytest.mark.parametrize("ground", ["memory"], indirect=True)
+def test_an_association_without_any_extra_data_shows_nothing(moving: Any, old: Old) -> None:
+    old().extra_data = None
+    refused(moving, "nothing shows")
+
+
 def test_several_associations_are_refused_and_named(moving: Any, old: Old) -> None:
     old(stable_id="stable")
     old("old-name", "login", stable_id="stable")
@@ -342,6 +356,33 @@ def test_an_unkeyed_uid_counts_where_the_operator_chose_the_key_only_by_the_oper
     ground.configure(**{f"SOCIAL_AUTH_GOOGLE_OAUTH2_{UNVERIFIED}": True})
     assert same(social_user(google, **identifiers)["social"], social)
     assert seen == [""]
+
+
+def test_an_unkeyed_uid_is_not_believed_more_than_the_key_that_it_has_as_well(
+    ground: "Ground", old: Old
+) -> None:
+    ground.configure(SOCIAL_AUTH_GOOGLE_OAUTH2_LEGACY_ID_KEYS=["custom"])
+    google = ground.backend(GoogleOAuth2)
+    social = old("old-custom", "", "google-oauth2")
+    identifiers = social_uid(google, {}, {"sub": "stable", "custom": "old-custom"})
+    assert identifiers["legacy_uids"] == ["old-custom"]
+    with pytest.raises(Refused):
+        social_user(google, **identifiers)
+    assert place(social) == ("old-custom", "")
+
+
+def test_the_identifier_of_today_is_no_earlier_one(ground: "Ground", old: Old) -> None:
+    seen: list[str] = []
+
+    class Asked(Moving):
+        def allow_unverified_legacy_uid_migration(self, old_id_key: str, id_key: str) -> bool:
+            seen.append(old_id_key)
+            return False
+
+    old("stable", "")
+    today = [("stable_id", "stable"), ("email", "stable")]
+    refused(ground.backend(Asked), legacy_identifiers=today)
+    assert seen == ["", "email"]
 
 
 def test_an_unkeyed_uid_with_evidence_needs_no_word(ground: "Ground", old: Old) -> None:

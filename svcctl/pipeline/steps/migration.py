@@ -44,14 +44,10 @@ def find(
     else's, and for one that says nothing, unless the backend or the settings believe it.
     """
     storage = backend.strategy.storage.user
-    lookups: dict[tuple[str, str], Association | None] = {}
     matches: list[Association] = []
     places = []
     for place in _places(uid, id_key, identifiers, uids):
-        lookup = (place.uid, place.key)
-        if lookup not in lookups:
-            lookups[lookup] = storage.get_social_auth(backend.name, place.uid, id_key=place.key)
-        candidate = lookups[lookup]
+        candidate = storage.get_social_auth(backend.name, place.uid, id_key=place.key)
         if candidate is not None:
             places.append(place)
             if not any(same(candidate, match) for match in matches):
