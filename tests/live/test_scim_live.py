@@ -43,7 +43,7 @@ access.states = ["Member"]
 removal = {{ mode = "disable", delete_after = "30d" }}
 limits = {{ removals = 3 }}
 groups.map = {{ staff = "staff", fc = "commanders" }}
-sync_names = {names}
+{nicknames}
 {settings}
 """
 
@@ -140,7 +140,8 @@ def club(
         idp.remote.create_user("stranger")
         for group in ("staff", "commanders", "theirs"):
             idp.remote.create_group(group, "stranger")
-        one = site(CONFIG.format(base=idp.base, names=str(names).lower(), settings=idp.settings))
+        nicknames = "" if names else 'nickname_path = ""'
+        one = site(CONFIG.format(base=idp.base, nicknames=nicknames, settings=idp.settings))
         monkeypatch.setenv("SCIM_TOKEN", idp.token)
         # Retries that do not wait.
         monkeypatch.setattr(lane, "FIRST_PAUSE", 0.01)
@@ -270,8 +271,28 @@ def test_a_nickname_that_a_server_cannot_keep_is_said_and_the_rest_is_done(
     assert failed.keys() == set(NAMES)
     assert "displayName of user" in failed["ada"]
     assert "the service said yes and did not change it" in failed["ada"]
-    assert "sync_names = false" in c.svcctl("sync", "ada").stderr
+    assert "set nickname_path" in c.svcctl("sync", "ada").stderr
     c.agree()
+
+
+def test_a_plan_is_applied_as_it_is_or_not_at_all(club: Callable[..., Club]) -> None:
+    c = club()
+    c.ok("sync", "--all")
+    c.ok("groups", "add", "fc", "bob", "--no-sync")
+    c.ok("plan", "--out", "plan.json")
+    c.idp.remote.set_active("bob", active=False)
+    with c.no_write():
+        done = c.svcctl("apply", "plan.json", "--yes")
+        assert done.exit_code == 1
+        assert "idp: bob: " in done.stderr
+        assert "nothing was done: the world is not as the plan says" in done.stderr
+    c.idp.remote.set_active("bob", active=True)
+    with c.once():
+        c.ok("apply", "plan.json")
+    assert "commanders" in c.idp.remote.groups_of("bob")
+    c.agree()
+    with c.no_write():
+        assert c.svcctl("apply", "plan.json", "--yes").exit_code == 1
 
 
 # A network that fails

@@ -66,7 +66,7 @@ def test_people_come_change_and_vanish_in_two_steps(
     }
     again = svcctl("directory", "pull")
     assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
-    idp.remote.deactivate("cyd")
+    idp.remote.set_active("cyd", active=False)
     idp.remote.set_members("fc", "ada", "dan")
     idp.remote.set_members("corp", *NAMES[:4])
     idp.remote.ask("DELETE", f"/Users/{idp.remote.user('eve')['id']}")

@@ -4,12 +4,17 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import trustme
+
+BLANK = b" " * (1 << 20)
 Resource = dict[str, Any]
 
 
@@ -17,13 +22,15 @@ Resource = dict[str, Any]
 class OddServer:
     """Read only. hides: attributes that are only in a resource asked for alone.
 
-    cursor: pages by cursor only (RFC 9865). asked: the paths so far.
+    cursor: pages by cursor only (RFC 9865). megabytes: so much blank space is every answer.
+    asked: the paths so far.
     """
 
     users: list[Resource]
     groups: list[Resource] = field(default_factory=list)
     hides: frozenset[str] = frozenset()
     cursor: bool = False
+    megabytes: int = 0
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -58,6 +65,7 @@ def serving(server: OddServer, tls: ssl.SSLContext | None = None) -> Iterator[Od
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # head and body in one packet, or the next request waits 40 ms
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -65,9 +73,12 @@ def serving(server: OddServer, tls: ssl.SSLContext | None = None) -> Iterator[Od
             body = json.dumps(said).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/scim+json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + (server.megabytes << 20)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who has had enough
+                for _ in range(server.megabytes):
+                    self.wfile.write(BLANK)
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -87,3 +98,13 @@ def serving(server: OddServer, tls: ssl.SSLContext | None = None) -> Iterator[Od
         finally:
             listening.shutdown()
             work.join()
+
+
+def expired(authority_file: Path) -> ssl.SSLContext:
+    """A certificate of yesterday, by an authority whose own is written into the file."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(authority_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    past = datetime.now(UTC) - timedelta(days=1)
+    authority.issue_cert("127.0.0.1", not_after=past).configure_cert(context)
+    return context

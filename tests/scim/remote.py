@@ -74,8 +74,8 @@ class Remote:
         created: dict[str, Any] = self.ask("POST", "/Users", full | more)
         return str(created["id"])
 
-    def deactivate(self, name: str) -> None:
-        operation = {"op": "replace", "path": "active", "value": False}
+    def set_active(self, name: str, *, active: bool) -> None:
+        operation = {"op": "replace", "path": "active", "value": active}
         body = {"schemas": [PATCH], "Operations": [operation]}
         self.ask("PATCH", f"/Users/{self.user(name)['id']}", body)
 

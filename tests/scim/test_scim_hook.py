@@ -9,7 +9,9 @@ import pytest
 from svcctl.hooks.scim.manager import PATHS, ScimManager
 from svcctl.http import client as http
 from svcctl.http import pace
+from svcctl.runs import lane
 from tests.scim.answers import BAD
+from tests.scim.odd_server import OddServer, expired, serving
 from tests.support import limits
 from tests.support.limits import RateLimited, TokenBucket
 
@@ -135,6 +137,64 @@ def test_a_listing_that_is_not_one_changes_nobody(
     assert "services.idp" in done.stderr or "idp: " in done.stderr
     assert os.environ["SCIM_TOKEN"] not in done.stdout + done.stderr
     idp.proxy.reset()
+    assert truth(idp) == before
+    assert club.rows("SELECT * FROM accounts") == accounts
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_answer_to_a_change_that_is_not_one_is_no_yes(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "FIRST_PAUSE", 0.01)
+    svcctl("groups", "remove", "corp", "ada", "--no-sync")
+    svcctl("groups", "remove", "fc", "bob", "--no-sync")
+    before, accounts = truth(idp), club.rows("SELECT name, status, groups FROM accounts")
+    for nth in range(1, 100):
+        idp.proxy.answer(BAD[name][0], nth=nth)
+    done = svcctl("sync", "--all")
+    assert done.exit_code == 1, done.stdout + done.stderr
+    assert os.environ["SCIM_TOKEN"] not in done.stdout + done.stderr
+    idp.proxy.reset()
+    assert truth(idp) == before
+    assert club.rows("SELECT name, status, groups FROM accounts") == accounts
+    done = svcctl("retry")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert truth(idp) == (
+        {**dict.fromkeys(PEOPLE, True), "ada": False},
+        {"commanders": {"ada"}},
+    )
+
+
+def elsewhere(club: "Site", base: str, **http: str) -> None:
+    """The same service at another address."""
+    settings = "".join(f'{key} = "{value}", ' for key, value in http.items())
+    config = CONFIG.format(base=base).replace("http = {", f"http = {{ {settings}")
+    club.configure(config.replace(", largest_answer = 1_048_576", ""))
+
+
+def test_200_megabytes_change_nobody(club: "Site", svcctl: "Svcctl") -> None:
+    accounts = club.rows("SELECT * FROM accounts")
+    with serving(OddServer([], megabytes=200)) as server:
+        elsewhere(club, server.url)
+        done = svcctl("update-all-groups")
+    assert done.exit_code == 5
+    assert "the answer is longer than 33,554,432 bytes" in done.stderr
+    assert club.rows("SELECT * FROM accounts") == accounts
+
+
+def test_an_expired_certificate_changes_nobody(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "FIRST_PAUSE", 0.01)
+    svcctl("groups", "remove", "corp", "ada", "--no-sync")
+    before, accounts = truth(idp), club.rows("SELECT * FROM accounts")
+    with serving(OddServer([]), tls=expired(club.folder / "ca.pem")) as server:
+        elsewhere(club, server.url, ca_file="ca.pem")
+        for words, code in ((("update-all-groups",), 5), (("sync", "--all"), 1)):
+            done = svcctl(*words)
+            assert done.exit_code == code
+            assert "certificate has expired" in done.stdout + done.stderr
+        assert server.asked == []
     assert truth(idp) == before
     assert club.rows("SELECT * FROM accounts") == accounts
 

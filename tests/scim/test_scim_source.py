@@ -1,15 +1,11 @@
 """The scim source through the front door: an identity provider is read whole, or not at all."""
 
 import os
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 
 from svcctl.config.source import ScimSource
 from svcctl.directory.person import Person
@@ -17,7 +13,7 @@ from svcctl.directory.sources import open_source
 from svcctl.errors import ExitCode, SourceError
 from svcctl.http import client as http
 from tests.scim.answers import BAD
-from tests.scim.odd_server import OddServer, serving
+from tests.scim.odd_server import OddServer, expired, serving
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl
@@ -358,16 +354,16 @@ def test_a_group_that_cannot_be_named_refuses_all_of_them(odd: Odd) -> None:
     assert held(server, groups="id") == {"u1": set()}
 
 
-def test_an_expired_certificate_changes_nobody(
-    here: "Site", svcctl: "Svcctl", tmp_path: Path
-) -> None:
-    authority = trustme.CA()
-    past = datetime.now(UTC) - timedelta(days=1)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", not_after=past).configure_cert(context)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+def test_an_expired_certificate_changes_nobody(here: "Site", svcctl: "Svcctl") -> None:
     svcctl("directory", "pull")
-    with serving(OddServer([user("1")]), tls=context) as server:
+    with serving(OddServer([user("1")]), tls=expired(here.folder / "ca.pem")) as server:
         config = CONFIG.format(base=server.url, more="")
         here.configure(config.replace("http = {", 'http = { ca_file = "ca.pem",'))
         refused(here, svcctl, "certificate has expired", "http.ca_file")
+
+
+def test_200_megabytes_change_nobody(here: "Site", svcctl: "Svcctl") -> None:
+    svcctl("directory", "pull")
+    with serving(OddServer([user("1")], megabytes=200)) as server:
+        here.configure(CONFIG.format(base=server.url, more=""))
+        refused(here, svcctl, "the answer is longer than 1,048,576 bytes")

@@ -23,7 +23,8 @@ class ScimConfig(Remote, HookConfig):
         "`attributes` names; others go by their own name",
     )
     nickname_path: str = Field(
-        "displayName", description="the SCIM attribute that holds the nickname"
+        "displayName",
+        description='the SCIM attribute that holds the nickname; "": the server keeps none',
     )
     passwords: bool = Field(
         default=False, description="true: new accounts get a random password, which can be reset"
@@ -60,4 +61,7 @@ class ScimHook(ServiceHook):
     group_rule = NameRule(max_length=255)
 
     def cannot(self) -> Iterable[str]:
-        return () if self.config.passwords else (Verb.SET_PASSWORD,)
+        if not self.config.passwords:
+            yield Verb.SET_PASSWORD
+        if not self.config.nickname_path:
+            yield Verb.SET_NICKNAME

@@ -96,14 +96,14 @@ class ScimManager(Manager):
         """
         users = self._scim.resources("Users")
         begun = list(islice(users, self._scim.page_size))
-        groups = _own if any(map(_own, begun)) else self._groups_of()
+        groups = _own if any(map(own_groups, begun)) else self._groups_of()
         for user in chain(begun, users):
             yield self._account(user, groups(user))
 
     def _groups_of(self) -> Callable[[Resource], frozenset[str]]:
         """Where the groups of users are told, although none of the first users shows any."""
         member, group = self._member()
-        if member is None or group not in own_groups(member):
+        if member is None or group not in (own_groups(member) or ()):
             return membership.direct(self._scim).of
         telling = member["id"]
 
@@ -116,13 +116,15 @@ class ScimManager(Manager):
         return own
 
     def get_account(self, uid: str) -> RemoteAccount:
-        return self._account(self._scim.get("Users", uid, patient=True), None)
+        """With groups where the user shows any: a user without may be one who does not tell."""
+        user = self._scim.get("Users", uid, patient=True)
+        return self._account(user, own_groups(user) or None)
 
     def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
         """By externalId, else by userName. Without filters every user is looked at."""
         wanted = {"externalId": external_id} if self.stores_external_id else {}
         found = self._scim.find("Users", {**wanted, "userName": name})
-        return None if found is None else self._account(found, None)
+        return None if found is None else self._account(found, own_groups(found) or None)
 
     def list_groups(self) -> Iterable[str]:
         return sorted(self._groups(anew=True))
@@ -220,8 +222,7 @@ class ScimManager(Manager):
         if not done(self._scim.changed("Users", uid, change)):
             raise Invalid(
                 f"{path} of user {uid}: the service said yes and did not change it",
-                hint="it may be read-only there; a nickname: set nickname_path, "
-                "or sync_names = false",
+                hint='it may be read-only there; a nickname: set nickname_path, "" if it has none',
             )
         self._put_only.add(path)
 
@@ -288,7 +289,10 @@ class ScimManager(Manager):
 
 
 def _own(user: Resource) -> frozenset[str]:
-    return frozenset(own_groups(user))
+    found = own_groups(user)
+    if found is None:
+        raise Incomplete(f"/Users/{user['id']}: shows a group without its name")
+    return found
 
 
 def _shown(value: Any) -> str | tuple[str, ...] | None:

@@ -12,6 +12,8 @@ from svcctl.http.scim.resource import Resource, same
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 MEDIA = "application/scim+json"
+EMPTY = 100
+"""More empty pages in a row are no list."""
 HEADERS = {"Accept": f"{MEDIA}, application/json"}
 
 
@@ -116,16 +118,21 @@ class ScimClient:
     def _by_cursor(
         self, endpoint: str, given: Mapping[str, str], _seen: set[str]
     ) -> Iterator[tuple[list[Resource], bool]]:
-        """Pages by cursor (RFC 9865)."""
+        """Pages by cursor (RFC 9865), of which some may be empty."""
         cursor: str | None = ""
         used: set[str] = set()
+        empty = 0
         while cursor is not None:
             answer = self._page(endpoint, {**given, "cursor": cursor})
             cursor = answer.get("nextCursor") or None
             if cursor in used:
                 raise Incomplete(f"{self.http.base_url}/{endpoint}: gives the same cursor again")
             used.add(cursor or "")
-            yield _in_page(answer, endpoint), cursor is None
+            page = _in_page(answer, endpoint)
+            empty = 0 if page else empty + 1
+            if empty > EMPTY:
+                raise Incomplete(f"{self.http.base_url}/{endpoint}: gives empty pages without end")
+            yield page, cursor is None
 
     def _page(self, endpoint: str, given: Mapping[str, str]) -> Resource:
         path = f"/{endpoint}"

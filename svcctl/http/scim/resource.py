@@ -1,6 +1,5 @@
 """A SCIM resource (RFC 7643, 3): a JSON object with an id, and what is where in it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from svcctl.errors import Incomplete
@@ -72,9 +71,19 @@ def is_group(member: Resource) -> bool:
     return isinstance(where, str) and "/Groups/" in where
 
 
-def own_groups(user: Resource) -> Iterator[str]:
-    """The names of the groups that the user shows to be in without the help of another group."""
+def own_groups(user: Resource) -> frozenset[str] | None:
+    """The groups that the user shows to be in without the help of another group, by name.
+
+    None where a group is shown without its name. Nothing may mean that the server does not tell.
+    """
     groups = user.get("groups")
-    for group in groups if isinstance(groups, list) else ():
-        if isinstance(group, dict) and group.get("display") and group.get("type") != "indirect":
-            yield str(group["display"])
+    if not isinstance(groups, list):
+        return frozenset()
+    names = set()
+    for group in groups:
+        name = group.get("display") if isinstance(group, dict) else None
+        if not isinstance(name, str) or not name:
+            return None
+        if group.get("type") != "indirect":
+            names.add(name)
+    return frozenset(names)
