@@ -4,6 +4,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from svcctl.errors import Conflict, NotFound
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import NewAccount
 from svcctl.hooks.registry import available, build_manager, load_hooks
+from svcctl.hooks.testing import Connect, Faults, HookContract, ManagerContract, Strike
 from svcctl.model import Account, AccountStatus, Operation, User, Verb, effect
 
 HERE = Path(__file__).parent
@@ -173,3 +175,52 @@ def test_a_strangers_policy_decides_and_its_manager_does(
     assert delete.reason == "lost access: rank is private, the wiki is for officers"
     manager.delete_account(created.uid)
     assert list(manager.list_accounts()) == []
+
+
+# The kit, as a stranger uses it
+
+
+@pytest.fixture
+def stranger(guildwiki: Callable[[], ServiceHook]) -> ServiceHook:
+    return guildwiki()
+
+
+class TestGuildwikiManager(ManagerContract):
+    @pytest.fixture(autouse=True)
+    def _which(self, stranger: ServiceHook) -> None:
+        vars(self)["hook_class"] = type(stranger)
+
+    @pytest.fixture
+    def connect(self, stranger: ServiceHook) -> Connect:
+        return lambda: build_manager(stranger)
+
+    @pytest.fixture
+    def faults(self, tmp_path: Path) -> Faults:
+        return HalfWritten(tmp_path / "pages.json")
+
+
+class HalfWritten(Faults):
+    """The file ends in the middle."""
+
+    kinds = frozenset({"cut"})
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def strike(self, kind: str, nth: int = 1) -> Iterator[Strike]:
+        whole = self._path.read_text()
+        if nth == 1:
+            self._path.write_text(whole[:-1])
+        yield Strike(happened=nth == 1)
+        self._path.write_text(whole)
+
+
+class TestGuildwikiHook(HookContract):
+    settings = {"pages": "pages.json"}
+    member = User(1, "ada", state="Member", attributes={"rank": "officer"})
+    stranger = User(2, "kim", state="Member", attributes={"rank": "private"})
+
+    @pytest.fixture(autouse=True)
+    def _which(self, guildwiki: Callable[[], ServiceHook]) -> None:
+        vars(self)["hook_class"] = type(guildwiki())

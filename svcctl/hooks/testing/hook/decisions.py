@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from svcctl.clock import stamp
 from svcctl.hooks.testing.hook.subject import (
-    CASES,
     CONVERGING,
     DECISIONS,
     Subject,
@@ -40,7 +39,7 @@ class Decisions(Subject):
         """And its operations are such as can be kept, shown and carried out."""
         hook = self.hook()
         require(hook, decision)
-        for who, status in CASES:
+        for who, status in self.cases(hook):
             for operation in self.decided_for(hook, who, status, decision):
                 case = f"{decision} for {who}, {status} account: {operation.verb}"
                 assert operation.user_id == self.user(who).id, case
@@ -56,7 +55,7 @@ class Decisions(Subject):
         hook, other = self.hook(), self.hook()
         other.now = hook.now
         require(hook, decision)
-        for who, status in CASES:
+        for who, status in self.cases(hook):
             first = self.decided_for(hook, who, status, decision)
             assert self.decided_for(hook, who, status, decision) == first
             assert self.decided_for(other, who, status, decision) == first
@@ -65,7 +64,7 @@ class Decisions(Subject):
     def test_once_it_is_done_nothing_is_left(self, decision: str) -> None:
         hook = self.hook()
         require(hook, decision)
-        for who, status in CASES:
+        for who, status in self.cases(hook):
             user = self.user(who)
             account = self.account(hook, user, status)
             for operation in self.decided(hook, user, account, DECISIONS[decision]):

@@ -34,7 +34,6 @@ REMOVALS = frozenset({Verb.DISABLE, Verb.DELETE})
 GRACE = timedelta(days=30)
 ACCOUNTS = ("absent", "active", "disabled", "disabled long ago")
 USERS = ("member", "stranger", "inactive")
-CASES = tuple(product(USERS, ACCOUNTS))
 
 
 class Subject:
@@ -67,6 +66,11 @@ class Subject:
         """member, stranger, or the member made inactive."""
         who_is = {"member": self.member, "stranger": self.stranger}
         return who_is.get(who) or replace(self.member, active=False)
+
+    def cases(self, hook: ServiceHook) -> list[tuple[str, str]]:
+        """Everybody with every account that there can be: disabled only where that can be done."""
+        can = hook.can(Verb.DISABLE) and hook.can(Verb.ENABLE)
+        return list(product(USERS, ACCOUNTS if can else ACCOUNTS[:2]))
 
     def account(self, hook: ServiceHook, user: User, status: str = "active") -> Account:
         """An account of the user: absent, active, disabled, or disabled longer than GRACE."""

@@ -1,6 +1,7 @@
 """The life of an account: every verb does what it says, also twice, and to nobody else."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -9,7 +10,7 @@ from svcctl.errors import Conflict, NotFound
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.testing.manager.subject import Accounts, LogsIn, Subject, needs, refusal
 
-NOBODY = frozenset[str]()
+NONE = frozenset[str]()
 VERBS: Mapping[str, Callable[[Manager, str], object]] = MappingProxyType(
     {
         "disable_account": lambda manager, uid: manager.disable_account(uid),
@@ -17,10 +18,9 @@ VERBS: Mapping[str, Callable[[Manager, str], object]] = MappingProxyType(
         "delete_account": lambda manager, uid: manager.delete_account(uid),
         "set_password": lambda manager, uid: manager.set_password(uid, "Pw1-never-used"),
         "set_nickname": lambda manager, uid: manager.set_nickname(uid, "Ada L"),
-        "change_groups": lambda manager, uid: manager.change_groups(uid, NOBODY, NOBODY),
     }
 )
-"""One call of each verb on an account that exists."""
+"""One call of each verb on an account that exists; change_groups has tests of its own."""
 
 
 class Life(Subject):
@@ -75,13 +75,14 @@ class Life(Subject):
         if self.can(manager, "list_accounts"):
             assert made.uid not in accounts.listed()
 
-    @pytest.mark.parametrize("verb", VERBS)
     def test_a_verb_for_an_account_that_is_not_there_is_not_found(
-        self, manager: Manager, verb: str, request: pytest.FixtureRequest
+        self, manager: Manager, absent_uid: str
     ) -> None:
-        self.require(manager, verb)
-        uid: str = request.getfixturevalue("absent_uid")
-        refusal(f"{verb} of no account", lambda: VERBS[verb](manager, uid), NotFound)
+        verbs = [verb for verb in VERBS if self.can(manager, verb)]
+        if not verbs:
+            pytest.skip(f"{type(manager).__name__} has none of {', '.join(VERBS)}")
+        for verb in verbs:
+            refusal(f"{verb} of no account", partial(VERBS[verb], manager, absent_uid), NotFound)
 
     @needs("create_account", "disable_account", "enable_account")
     def test_disabling_takes_access_away_and_enabling_gives_it_back(
@@ -100,10 +101,10 @@ class Life(Subject):
         made = accounts.new("ada")
         if self.can(manager, "set_nickname"):
             manager.set_nickname(made.uid, "Ada L")
-        groups = frozenset[str]()
+        groups: tuple[str, ...] = ()
         if self.can(manager, "change_groups"):
-            groups = frozenset(request.getfixturevalue("groups"))
-            manager.change_groups(made.uid, groups, NOBODY)
+            groups = request.getfixturevalue("groups")
+            manager.change_groups(made.uid, frozenset(groups[:1]), NONE)
         before = accounts.look(made.uid)
         manager.disable_account(made.uid)
         manager.enable_account(made.uid)
@@ -111,8 +112,9 @@ class Life(Subject):
         for field in ("name", "external_id", "groups", "nickname"):
             assert getattr(after, field) == getattr(before, field), f"{field} got lost"
         if groups:
-            again = manager.change_groups(made.uid, groups, NOBODY)
-            assert not again.added, f"the account has lost the groups {again.added}"
+            manager.change_groups(made.uid, NONE, frozenset(groups[1:2]))
+            again = manager.change_groups(made.uid, frozenset(groups[:1]), NONE)
+            assert not again.added, f"the account has lost the group {groups[0]}"
 
     @pytest.mark.parametrize("verb", ["disable_account", "enable_account"])
     def test_disabling_and_enabling_may_be_repeated(
@@ -177,9 +179,11 @@ class Life(Subject):
         ada, bob = accounts.new("ada"), accounts.new("bob")
         if self.can(manager, "change_groups"):
             groups = frozenset(request.getfixturevalue("groups"))
-            manager.change_groups(bob.uid, groups, NOBODY)
+            manager.change_groups(bob.uid, groups, NONE)
         before = accounts.look(bob.uid)
         verbs = [verb for verb in VERBS if self.can(manager, verb)]
+        if not verbs:
+            pytest.skip(f"{type(manager).__name__} has none of {', '.join(VERBS)}")
         for verb in sorted(verbs, key=lambda verb: verb == "delete_account"):
             VERBS[verb](manager, ada.uid)
             assert accounts.look(bob.uid) == before, f"{verb} of one account changed another"

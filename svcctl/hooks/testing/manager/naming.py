@@ -61,16 +61,17 @@ class Naming(Subject):
         assert accounts.look(made.uid).name == made.name
         assert accounts.look(second.uid).name == other
 
-    @pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL)
     @needs("create_account")
-    def test_an_unusual_name_is_kept(self, manager: Manager, accounts: Accounts, text: str) -> None:
-        """As the name rule lets it through; it is shown and found as it was given."""
-        made = accounts.new(text)
-        assert accounts.look(made.uid).name == made.name
+    def test_unusual_names_are_kept(self, manager: Manager, accounts: Accounts) -> None:
+        """As the name rule lets them through; each is shown and found as it was given."""
+        made = [accounts.new(text) for text in UNUSUAL.values()]
+        shown = {one.name: accounts.look(one.uid).name for one in made}
+        assert shown == {name: name for name in shown}
         if self.can(manager, "find_account"):
-            found = manager.find_account("svcctl:0", made.name)
-            assert found is not None, f"find_account does not find {made.name!r}"
-            assert found.uid == made.uid
+            for one in made:
+                found = manager.find_account("svcctl:0", one.name)
+                assert found is not None, f"find_account does not find {one.name!r}"
+                assert found.uid == one.uid, f"find_account finds another as {one.name!r}"
 
     @needs("create_account")
     def test_the_longest_name_is_kept_whole(self, manager: Manager, accounts: Accounts) -> None:
@@ -103,12 +104,10 @@ class Naming(Subject):
                 f"asked for {name!r}, the service has {shown!r}, and Created says {created.name!r}"
             )
 
-    @pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL)
     @needs("create_account", "set_nickname")
-    def test_an_unusual_nickname_is_kept(
-        self, manager: Manager, accounts: Accounts, text: str
-    ) -> None:
-        made = accounts.new("ada")
-        nickname = self.hook_class.nickname_rule.apply(text)
-        manager.set_nickname(made.uid, nickname)
-        assert accounts.nickname(made.uid) == nickname
+    def test_unusual_nicknames_are_kept(self, manager: Manager, accounts: Accounts) -> None:
+        uid = accounts.new("ada").uid
+        for text in UNUSUAL.values():
+            nickname = self.hook_class.nickname_rule.apply(text)
+            manager.set_nickname(uid, nickname)
+            assert accounts.nickname(uid) == nickname

@@ -94,8 +94,9 @@ class Subject:
         return connect
 
     @pytest.fixture
-    def groups(self) -> tuple[str, ...]:
+    def groups(self, manager: Manager) -> tuple[str, ...]:
         """The names of three groups that accounts of the service can join."""
+        self.require(manager, "change_groups")
         _not_given("groups", "the names of three groups that an account can join")
 
     @pytest.fixture

@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from svcctl.config.service import HookConfig
-from svcctl.errors import Conflict, NotFound
+from svcctl.errors import Conflict, NotFound, Transient
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import Created, Manager, NewAccount, RemoteAccount
 from svcctl.model import User
+
+Accounts = dict[str, dict[str, object]]
 
 
 class GuildwikiConfig(HookConfig):
@@ -24,25 +29,33 @@ class GuildwikiManager(Manager):
             yield RemoteAccount(uid=name, name=name)
 
     def create_account(self, new: NewAccount) -> Created:
-        accounts = self._load()
-        if new.name in accounts:
-            raise Conflict(f"{new.name}: taken")
-        self._save(accounts | {new.name: dict(new.attributes)})
+        with self._changed() as accounts:
+            if new.name in accounts:
+                raise Conflict(f"{new.name}: taken")
+            accounts[new.name] = dict(new.attributes)
         return Created(uid=new.name, name=new.name)
 
     def delete_account(self, uid: str) -> None:
-        accounts = self._load()
-        if uid not in accounts:
-            raise NotFound(f"{uid}: no such account")
-        del accounts[uid]
-        self._save(accounts)
+        with self._changed() as accounts:
+            if uid not in accounts:
+                raise NotFound(f"{uid}: no such account")
+            del accounts[uid]
 
-    def _load(self) -> dict[str, dict[str, object]]:
-        accounts: dict[str, dict[str, object]] = json.loads(self.pages.read_text())
+    def _load(self) -> Accounts:
+        try:
+            accounts: Accounts = json.loads(self.pages.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise Transient(f"{self.pages}: {error}") from error
         return accounts
 
-    def _save(self, accounts: dict[str, dict[str, object]]) -> None:
-        self.pages.write_text(json.dumps(accounts))
+    @contextmanager
+    def _changed(self) -> Iterator[Accounts]:
+        with FileLock(f"{self.pages}.lock"):
+            accounts = self._load()
+            yield accounts
+            fresh = self.pages.with_suffix(".new")
+            fresh.write_text(json.dumps(accounts), encoding="utf-8")
+            fresh.replace(self.pages)
 
 
 class GuildwikiHook(ServiceHook):
