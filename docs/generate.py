@@ -27,11 +27,12 @@ from svcctl.config import http as remote
 from svcctl.config import ldap, notify, settings, source
 from svcctl.config import pipeline as pipelines
 from svcctl.config import service as services
+from svcctl.config.load import load
 from svcctl.config.secrets import Secret
 from svcctl.hooks.declared import Rule
 from svcctl.hooks.http import expression, paging, template
 from svcctl.hooks.http import settings as http
-from svcctl.hooks.registry import available, hook_class
+from svcctl.hooks.registry import available, hook_class, load_hooks
 from svcctl.hooks.sql import config as sql
 from svcctl.pipeline import definition
 from svcctl.pipeline import settings as pipeline_settings
@@ -465,6 +466,81 @@ def pipelines_page() -> str:
     return "\n".join(parts)
 
 
+# What svcctl can do on which server, as its hooks say, less what was found out with the server.
+
+SERVERS_HEAD = """\
+# Servers
+
+With which servers svcctl was driven, what it can do there, and which tests show it. A hook can do
+more or less on another server that speaks the same protocol; `svcctl services show` says what it
+can do on yours. *Taken over* is one scenario for all: wrong credentials, two accounts that were
+there are adopted, others are created although the server breaks off, names and groups change,
+somebody leaves and comes back, groups given by hand and a stranger are left alone, and `drift`
+finds nothing wrong in the end. OpenLDAP and Samba are killed in the middle of the run, SCIM servers
+are cut off there, the servers of recipes are killed before it (in the middle by their own tests).
+"""
+LIFE = "../../tests/live"
+TAKEN_OVER = f"[taken over]({LIFE}/test_takeover_live.py)"
+CAN = {
+    "list_accounts": "list",
+    "create_account": "create",
+    "disable_account": "disable",
+    "delete_account": "delete",
+    "set_password": "password",
+    "set_nickname": "nickname",
+    "change_groups": "groups",
+}
+_FILES = 'hook = "htpasswd"\npassword_file = "x"\ngroup_file = "y"'
+_SCIM = 'hook = "scim"\nbase_url = "https://x"'
+_LDAP = """hook = "ldap"
+server = "ldaps://x"
+bind_dn = "cn=svcctl"
+bind_password = { env = "X" }
+base = "ou=people"
+group_base = "ou=groups"
+dialect = """
+_COMMAND = """hook = "command"
+program = "x"
+methods = ["list_accounts", "get_account", "find_account", "create_account", "enable_account",
+    "disable_account", "delete_account", "set_password", "set_nickname", "change_groups"]"""
+SERVERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("Apache httpd 2.4, nginx 1.22, Subversion 1.14", _FILES, "test_htpasswd_live.py", ()),
+    ("scim2-server 0.8.3", _SCIM, "test_scim_live.py", ()),
+    ("canaille 0.3.6", _SCIM, "test_scim_live.py", ()),
+    ("django-scim2 0.23", _SCIM, "test_scim_live.py", ("set_nickname",)),
+    ("OpenLDAP 2.5", f'{_LDAP}"openldap"', "test_ldap_live.py", ()),
+    ("Active Directory of Samba 4.17", f'{_LDAP}"active-directory"', "test_ldap_live.py", ()),
+    ("WordPress 6.1", "wordpress.toml", "test_recipes_live.py", ()),
+    ("MediaWiki 1.39", "mediawiki.toml", "test_recipes_live.py", ()),
+    ("Redmine 5.0", "redmine.toml", "test_recipes_live.py", ()),
+    ("PostgreSQL 15, roles", "postgresql.toml", "test_recipes_live.py", ()),
+    ("MariaDB 10.11, users", "mariadb.toml", "test_recipes_live.py", ()),
+    ("the program of services without Python", _COMMAND, "", ()),
+)
+_ANYBODY = "[states.Member]\npriority = 1\n[directory]\nattributes = ['first_name', 'last_name']\n"
+
+
+def servers_page() -> str:
+    """A row per server."""
+    head = ["server", "`hook`", *CAN.values(), "proven by"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for server, table, test, lacking in SERVERS:
+        recipe = table.endswith(".toml")
+        text = f"[services.it]\n{table}\n"
+        if recipe:
+            text = (DOCS / "recipes" / table).read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "svcctl.toml")
+            path.write_text(f"{_ANYBODY}{text}", encoding="utf-8")
+            (hook,) = load_hooks(load(path)).loaded.values()
+        can = ["yes" if hook.can(one) and one not in lacking else "no" for one in CAN]
+        kind = f"`{hook.config.hook}`" + (f" ([recipe](../recipes/{table}))" if recipe else "")
+        proof = [f"[its own tests]({LIFE}/{test})"] if test else []
+        proof += [TAKEN_OVER] if table != _FILES else []
+        lines.append(f"| {' | '.join([server, kind, *can, ', '.join(proof)])} |")
+    return SERVERS_HEAD + "\n" + "\n".join(lines) + "\n"
+
+
 # Where what is.
 
 SOURCE_HEAD = """\
@@ -534,6 +610,7 @@ PAGES = {
     "reference/configuration.md": configuration_page,
     "reference/output.md": output_page,
     "reference/pipelines.md": pipelines_page,
+    "reference/servers.md": servers_page,
     "source-map.md": source_page,
 }
 

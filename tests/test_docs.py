@@ -134,7 +134,13 @@ def test_the_reference_of_hooks_names_the_whole_contract_and_nothing_else() -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["reference/commands.md", "reference/configuration.md", "reference/output.md", "source-map.md"],
+    [
+        "reference/commands.md",
+        "reference/configuration.md",
+        "reference/output.md",
+        "reference/servers.md",
+        "source-map.md",
+    ],
 )
 def test_a_generated_page_is_up_to_date(name: str, clean: Path) -> None:
     page: Callable[[], str] = generator().PAGES[name]

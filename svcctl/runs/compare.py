@@ -115,7 +115,9 @@ class Comparison:
 
     def _compared(self, user: User, account: Account, remote: RemoteAccount) -> list[Finding]:
         found = []
-        if remote.name != account.name:
+        # MediaWiki shows Ada where it was told ada: the same name, by the service's own rule.
+        key = self._hook.username_rule.key
+        if key(remote.name) != key(account.name):
             facets = ({"name": account.name}, {"name": remote.name})
             found.append(self._of(Kind.RENAMED, user, account, *facets))
         shown = as_shown(account, remote, self._managed, self._at)

@@ -6,7 +6,7 @@ given by hand. It needs of a service what `Service` says, and nothing else.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -21,6 +21,9 @@ Seen = dict[str, tuple[bool, frozenset[str]]]
 """Name -> whether it is active, and which of staff, commanders and theirs it is in."""
 
 AROUND = """
+[directory]
+attributes = ["first_name", "last_name"]
+
 [directory.sources.people]
 type = "csv"
 path = "people.csv"
@@ -74,6 +77,7 @@ class Organisation:
     site: "Site"
     svcctl: "Svcctl"
     service: Service
+    others: set[tuple[str, str]] = field(default_factory=set)
 
     def ok(self, *words: str) -> "Result":
         done = self.svcctl(*words)
@@ -88,7 +92,8 @@ class Organisation:
 
     def drift(self) -> set[tuple[str, str]]:
         """(kind, account) of everything that is not as it should be, and of strangers."""
-        return {(one["kind"], one["account"]) for one in self.told("drift")["findings"]}
+        findings = self.told("drift")["findings"]
+        return {(one["kind"], one["account"].lower()) for one in findings} - self.others
 
     def later(self) -> None:
         """As if back-off and grace were over."""
@@ -128,12 +133,13 @@ def take_over(
 
     here = site(AROUND + service.table)
     o = Organisation(here, svcctl, service)
-    rows = [f"1,ada,staff;fc,Ada,ada@{'Example.ORG' if service.mails else 'example.org'}"]
+    head = "id,username,groups,character_name,email,first_name,last_name"
+    rows = [f"1,ada,staff;fc,Ada,ada@{'Example.ORG' if service.mails else 'example.org'},A,L"]
     rows += [
-        f"{number},{name},staff,{name.title()},{name}@example.org"
+        f"{number},{name},staff,{name.title()},{name}@example.org,{name},Smith"
         for number, name in enumerate(("bob", *NEW), 2)
     ]
-    here.write("people.csv", "\n".join(["id,username,groups,character_name,email", *rows, ""]))
+    here.write("people.csv", "\n".join([head, *rows, ""]))
     o.ok("directory", "pull")
 
     # Nobody is let in, and nothing happens.
@@ -152,13 +158,17 @@ def take_over(
     o.later()
 
     # Two are adopted, and nothing changes there.
-    assert o.drift() == {("foreign", name) for name in (ada, "bob", "stranger")}
+    found = o.drift()
+    assert found >= {("foreign", name) for name in (ada, "bob", "stranger")}
+    # The service's own accounts, such as its administrator.
+    o.others = found - {("foreign", name) for name in there}
+    assert {kind for kind, _ in o.others} <= {"foreign"}
     adopted = o.told("adopt", service.name, *rules, "--yes")
-    assert {one["account"]: one["user"] for one in adopted["accounts"]} == {
-        ada: "ada",
-        "bob": "bob",
+    assert {(one["account"].lower(), one["user"]) for one in adopted["accounts"]} == {
+        (ada, "ada"),
+        ("bob", "bob"),
     }
-    assert adopted["counts"]["strangers"] == 1
+    assert adopted["counts"]["strangers"] == 1 + len(o.others)
     assert service.users() == there
     wanted = {one["operation"] for one in o.told("plan", "ada", "bob")["operations"]}
     assert wanted <= {"change_groups", "set_nickname"}
@@ -178,7 +188,8 @@ def take_over(
     assert service.users() == there, "a group that was given by hand is not taken away"
     if service.nicknames:
         assert [service.nickname(name) for name in (ada, "cyd")] == ["Ada", "Cyd"]
-    assert o.drift() == {("foreign", "stranger"), ("groups", "bob")}
+    found = o.drift()
+    assert found == {("foreign", "stranger"), ("groups", "bob")}, o.told("drift")
     o.ok("update-all-groups")
     there["bob"] = (True, STAFF)
     assert service.users() == there

@@ -1,13 +1,26 @@
 """Taking over real servers, all in the same way: tests/live/takeover.py."""
 
+import json
+import re
+import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from svcctl.hooks.testing.server import NotStarted
+from tests.live.database_remotes import (
+    MariadbUsers,
+    PostgresqlRoles,
+    mariadb_users,
+    postgresql_roles,
+)
 from tests.live.ldap_servers import PASSWORD, Directory
 from tests.live.scim_servers import Idp
 from tests.live.takeover import Seen, take_over
+from tests.live.web_remotes import MediaWiki, Redmine, Remote, WordPress
+from tests.live.web_servers import mediawiki, redmine, wordpress
 from tests.support.ldap_proxy import LdapProxy, ldap_proxied
 
 if TYPE_CHECKING:
@@ -15,6 +28,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.live
 
+DOCS = Path(__file__).parents[2] / "docs"
+RECIPES = {
+    "wordpress": (wordpress, WordPress),
+    "mediawiki": (mediawiki, MediaWiki),
+    "redmine": (redmine, Redmine),
+    "postgresql": (postgresql_roles, PostgresqlRoles),
+    "mariadb": (mariadb_users, MariadbUsers),
+}
 GROUPS = ("staff", "commanders", "theirs")
 SCIM = """
 [services.idp]
@@ -44,6 +65,37 @@ create = "auto"
 attributes = ["email"]
 access.states = ["Member"]
 groups.map = {{ staff = "staff", fc = "commanders" }}
+"""
+
+
+COMMAND = """
+[services.radio]
+hook = "command"
+program = "{folder}/door"
+methods = {methods}
+settings = {{ file = "{folder}/accounts.json" }}
+secrets = {{ key = {{ env = "RADIO_KEY" }} }}
+create = "auto"
+access.states = ["Member"]
+groups.map = {{ staff = "staff", fc = "commanders" }}
+"""
+METHODS = [
+    *("list_accounts", "get_account", "find_account", "create_account", "delete_account"),
+    *("enable_account", "disable_account", "set_nickname", "change_groups"),
+]
+# Somebody with a key gets to the program, as long as it is there.
+DOOR = """#!{python}
+import json, pathlib, subprocess, sys
+request = sys.stdin.read()
+asked = json.loads(request)
+left = pathlib.Path("{folder}/left")
+if asked["secrets"]["key"] != "right key":
+    sys.exit(77)
+if asked["method"] == "create_account" and left.exists():
+    left.write_text(str(int(left.read_text()) - 1))
+if left.exists() and int(left.read_text()) < 1:
+    sys.exit(75)
+sys.exit(subprocess.run([sys.executable, "{folder}/program"], input=request, text=True).returncode)
 """
 
 
@@ -141,6 +193,67 @@ class LdapService:
         self._directory.start_again()
 
 
+class RecipeService:
+    """A server that a recipe is for. It is killed before a run: four accounts are made too fast."""
+
+    mails = False
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._others = set(remote.users())
+        self.name = remote.service
+        self.nicknames = remote.nicknames
+        self.removed = remote.removed
+        self.secret = ("RECIPE_SECRET", remote.site.key)
+        text = (DOCS / "recipes" / remote.recipe).read_text(encoding="utf-8")
+        for old, new in remote.edits().items():
+            text = text.replace(old, new)
+        text = re.sub(r'\{ file = "\w+\.\w+" \}', '{ env = "RECIPE_SECRET" }', text)
+        begin = f"[services.{self.name}]\n"
+        self.table = text.replace(begin, f'{begin}create = "auto"\n', 1)
+        self.create("stranger", "")
+        for group in GROUPS:
+            self.join("stranger", group)
+
+    def users(self) -> Seen:
+        found = self._remote.users().items()
+        return {name: one for name, one in found if name not in self._others}
+
+    def nickname(self, user: str) -> str:
+        return self._remote.nickname(user)
+
+    def create(self, user: str, email: str) -> None:
+        self._remote.create(user)
+
+    def join(self, user: str, group: str) -> None:
+        self._remote.join(user, group)
+
+    def fail_at_create(self, nth: int) -> None:
+        self._remote.site.kill()
+
+    def mend(self) -> None:
+        self._remote.site.restart()
+
+
+@pytest.fixture(params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> Iterator[Remote]:
+    start, kind = RECIPES[request.param]
+    try:
+        with start() as running:
+            yield kind(running)
+    except NotStarted as error:
+        pytest.fail(str(error))
+
+
+def test_what_a_recipe_is_for_is_taken_over(
+    recipe: Remote,
+    site: "Callable[[str], Site]",
+    svcctl: "Svcctl",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take_over(RecipeService(recipe), site, svcctl, monkeypatch)
+
+
 def test_a_scim_server_is_taken_over(
     idp: Idp,
     site: "Callable[[str], Site]",
@@ -164,3 +277,74 @@ def test_a_directory_server_is_taken_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     take_over(LdapService(directory, proxy), site, svcctl, monkeypatch)
+
+
+class CommandService:
+    """The program that the documentation has, and its file."""
+
+    name = "radio"
+    mails = False
+    nicknames = True
+    removed = "disabled"
+    secret = ("RADIO_KEY", "right key")
+
+    def __init__(self, folder: Path) -> None:
+        self._left = folder / "left"
+        self._file = folder / "accounts.json"
+        self.table = COMMAND.format(folder=folder, methods=json.dumps(METHODS))
+        text = (DOCS / "services-without-python.md").read_text(encoding="utf-8")
+        (program,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        (folder / "program").write_text(program, encoding="utf-8")
+        door = DOOR.format(python=sys.executable, folder=folder)
+        (folder / "door").write_text(door, encoding="utf-8")
+        (folder / "door").chmod(0o755)
+        self._file.write_text("{}", encoding="utf-8")
+        self.create("stranger", "")
+        for group in GROUPS:
+            self.join("stranger", group)
+
+    def _accounts(self) -> dict[str, Any]:
+        return {one["name"]: one for one in self._read().values()}
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
+        return found
+
+    def users(self) -> Seen:
+        return {
+            name: (one["active"], frozenset(one["groups"]))
+            for name, one in self._accounts().items()
+        }
+
+    def nickname(self, user: str) -> str:
+        return str(self._accounts()[user]["nickname"])
+
+    def create(self, user: str, email: str) -> None:
+        accounts = self._read()
+        one: dict[str, Any] = {"name": user, "external_id": None, "active": True, "groups": []}
+        accounts[str(len(accounts) + 1000)] = one
+        self._file.write_text(json.dumps(accounts), encoding="utf-8")
+
+    def join(self, user: str, group: str) -> None:
+        accounts = self._read()
+        for one in accounts.values():
+            if one["name"] == user:
+                one["groups"].append(group)
+        self._file.write_text(json.dumps(accounts), encoding="utf-8")
+
+    def fail_at_create(self, nth: int) -> None:
+        self._left.write_text(str(nth))
+
+    def mend(self) -> None:
+        self._left.unlink()
+
+
+def test_what_a_program_keeps_is_taken_over(
+    tmp_path: Path,
+    site: "Callable[[str], Site]",
+    svcctl: "Svcctl",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "radio"
+    folder.mkdir()
+    take_over(CommandService(folder), site, svcctl, monkeypatch)

@@ -216,6 +216,16 @@ def test_accounts_of_a_service_that_left_the_configuration_are_unmanaged(club: W
     assert len(found(w, "other", "--kind", "unmanaged", "--check", code=3)["findings"]) == 10
 
 
+def test_a_name_that_is_the_same_to_the_service_is_not_another_one(world: Build) -> None:
+    w = world(lab(hook="engine_hooks:CaselessHook"))
+    w.people(["ada", "bob"], "staff")
+    assert w.run("sync", "--all")[0] == 0
+    for before, after in (("ada", "ADA"), ("bob", "Robert")):
+        with w.sandbox()._file.transaction(write=True) as db:
+            db.execute("UPDATE accounts SET name = ? WHERE name = ?", (after, before))
+    assert kinds(found(w, "--check", code=3)) == {("renamed", "bob", "was 'bob', is 'Robert'")}
+
+
 def test_what_was_listed_twice_is_counted_once(club: World) -> None:
     """Pages shift while they are read."""
     w = club
