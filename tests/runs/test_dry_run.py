@@ -123,6 +123,25 @@ def old(w: World) -> None:
     w.site.execute("DROP TABLE alembic_version")
 
 
+def joining(w: World) -> None:
+    w.site.configure((w.site.folder / "svcctl.toml").read_text() + JOIN)
+    w.site.write("me.json", '{"id": 5, "login": "zoe"}')
+
+
+def waiting(w: World) -> None:
+    joining(w)
+    assert w.svcctl("pipeline", "run", "join", "-r", "me.json").exit_code == 6
+
+
+JOIN = """
+[pipelines.join]
+steps = ["social_details", "social_uid", "social_user", "get_username", "confirm", "create_user",
+    "associate_user", "load_extra_data", "assign_state", "activate_services"]
+settings = { JOIN_GROUPS = ["staff"] }
+[backends.hub]
+uid = "id"
+details = { username = "login" }
+"""
 CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("init", ["--path", "other.toml"], None, 0),
     ("db upgrade", [], old, 0),
@@ -169,6 +188,10 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
         lambda w: w.regroup(names(10), out_of="staff"),
         0,
     ),
+    ("pipeline run", ["join", "-r", "me.json"], joining, 6),
+    ("pipeline run", ["join", "-r", "me.json", "--set", "confirmed=yes"], joining, 0),
+    ("pipeline resume", ["PARTIAL", "--set", "confirmed=yes"], waiting, 0),
+    ("pipeline abort", ["PARTIAL"], waiting, 0),
     ("holds approve", ["2"], held, 0),
     ("holds reject", ["2"], held, 0),
 ]
@@ -225,6 +248,10 @@ def test_a_dry_run_writes_nothing_and_exits_as_the_real_run_does(
     )
     if prepare is not None:
         prepare(w)
+    arguments = [
+        w.rows("SELECT id FROM partials")[0]["id"] if word == "PARTIAL" else word
+        for word in arguments
+    ]
     settle(w)
     before = contents(w.site.folder)
 
