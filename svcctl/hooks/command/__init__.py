@@ -13,7 +13,7 @@ from svcctl.hooks.command.manager import CommandManager
 from svcctl.hooks.declared import DeclaredConfig, DeclaredHook
 from svcctl.hooks.manager import READS, VERBS
 
-__all__ = ["CommandConfig", "CommandHook", "CommandManager"]
+__all__ = ["CommandConfig", "CommandHook", "CommandManager", "ParallelManager"]
 
 
 class CommandConfig(DeclaredConfig):
@@ -63,7 +63,7 @@ class CommandConfig(DeclaredConfig):
         return self.methods
 
 
-class _ParallelManager(CommandManager):
+class ParallelManager(CommandManager):
     """Several programs at once: they share nothing here."""
 
     concurrency = 8
@@ -81,7 +81,7 @@ class CommandHook(DeclaredHook):
         self, name: str, config: CommandConfig, *, default_name_format: str = "{character_name}"
     ) -> None:
         if config.parallel:
-            self.manager_class = _ParallelManager
+            self.manager_class = ParallelManager
         super().__init__(name, config, default_name_format=default_name_format)
 
     def manager_arguments(self) -> dict[str, Any]:

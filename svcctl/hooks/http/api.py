@@ -21,6 +21,7 @@ Values = Mapping[str, Any]
 _TOKEN = 8
 """A value taken from an answer that is as long as this is a token, and no message shows it."""
 _UNREADABLE = object()
+_HINTS = {"denied": "check the credentials, and what they allow"}
 
 
 class _Expired(Denied):
@@ -217,7 +218,10 @@ class Api:
             return error(_Expired, "check what login sends")
         for rule in (*step.errors, *self._errors):
             if rule.matches(answer, document):
-                return error(KINDS[rule.kind], rule.hint)
+                denied = "check the credentials, and what they allow"
+                return error(
+                    KINDS[rule.kind], rule.hint or (denied if rule.kind == "denied" else None)
+                )
         if status in (404, 410):
             return error(
                 Invalid,

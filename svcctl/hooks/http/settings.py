@@ -66,11 +66,12 @@ class ErrorRule(Frozen):
         return self
 
     def matches(self, answer: Answer, document: Any) -> bool:
+        """document: the answer's JSON, None: it is none, and nothing can be said of it."""
         statuses = (self.status,) if isinstance(self.status, int) else self.status
         if self.kind == "not_found" and "html" in answer.headers.get("Content-Type", ""):
             return False
         return (statuses is None or answer.status in statuses) and (
-            self.when is None or self.when.holds(document)
+            self.when is None or (document is not None and self.when.holds(document))
         )
 
 

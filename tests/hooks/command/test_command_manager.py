@@ -26,11 +26,11 @@ from svcctl.hooks.command import CommandManager
 from svcctl.hooks.command import process as processes
 from svcctl.hooks.manager import READS, VERBS, Created, GroupChange, NewAccount, RemoteAccount
 from svcctl.hooks.registry import build_manager, load_hooks
+from tests.hooks.command.conftest import PAGE
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl
 
-PAGE = Path(__file__).parents[3] / "docs" / "services-without-python.md"
 ADA = NewAccount("ada", "svcctl:7", "hush-hush", {"email": "ada@example.org"})
 NONE = frozenset[str]()
 
@@ -336,11 +336,10 @@ def test_an_interrupted_call_leaves_nothing_running(
 
 
 @pytest.fixture
-def radio(tmp_path: Path) -> Iterator[CommandManager]:
+def radio(tmp_path: Path, documented_program: str) -> Iterator[CommandManager]:
     """The program that the documentation shows, configured as it says."""
     text = PAGE.read_text(encoding="utf-8")
-    (script,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    (tmp_path / "radio-accounts").write_text(script)
+    (tmp_path / "radio-accounts").write_text(documented_program)
     (tmp_path / "radio-accounts").chmod(0o755)
     (config,) = re.findall(
         r"^```toml\n(\[services\.radio\]\n.*?)^```$", text, re.MULTILINE | re.DOTALL

@@ -61,8 +61,6 @@ class Club:
             "active": member.active,
             "teams": [{"id": team, "name": self.teams[team]} for team in sorted(member.teams)],
         }
-        if "short list" in self.oddities:
-            return {"id": member.id, "login": member.login}
         return entry
 
     # Routes
@@ -91,7 +89,9 @@ class Club:
             case ["POST", "members"]:
                 return self._create(body)
             case ["GET", "teams"]:
-                return 200, [{"id": n, "name": name} for n, name in self.teams.items()], {}
+                every = [{"id": n, "name": name} for n, name in self.teams.items()]
+                start = int(query.get("offset", "0"))
+                return 200, {"teams": every[start:], "total": len(every)}, {}
             case [_, "members", number, *rest] if number.isdecimal():
                 if (member := self.members.get(int(number))) is None:
                     return self._error(404, "no-member", "there is no such member")
@@ -125,6 +125,8 @@ class Club:
 
     def _page(self, query: Mapping[str, str]) -> Answer:
         every = [self.shown(one) for _, one in sorted(self.members.items())]
+        if "short list" in self.oddities:
+            every = [{"id": one["id"], "login": one["login"]} for one in every]
         size = int(query.get("size", "1000"))
         start = int(query.get("offset", "0")) + (int(query.get("page", "1")) - 1) * size
         start = int(query.get("after", start))

@@ -55,7 +55,9 @@ query = {{ key = "{{external_id}}" }}
 
 [services.club.requests.list_groups]
 path = "/teams"
+items = "teams"
 id = "id"
+paging = {{ type = "offset", total = "total" }}
 
 [services.club.requests.create_account]
 method = "POST"
@@ -107,6 +109,23 @@ when = "code == 'taken' || error.code == 'taken'"
 kind = "conflict"
 """
 PAGING = 'paging = { type = "offset", size_parameter = "size", size = 3, total = "total" }'
+SET_GROUPS = """
+[services.club.requests.set_groups]
+method = "PATCH"
+path = "/members/{uid}"
+body.teams = "{group_ids}"
+"""
+LOGIN = """
+[services.club.login]
+expired = "error.code == 'login'"
+
+[[services.club.login.steps]]
+method = "POST"
+path = "/session"
+form = { user = "svcctl", password = "{key}" }
+take = { csrf = "csrf" }
+errors = [{ when = "!ok", kind = "denied" }]
+"""
 
 Configured = Callable[..., Hooks]
 Built = Callable[..., HttpManager]

@@ -72,7 +72,7 @@ PROBLEMS = [
         "requests: add_to_group and remove_from_group go together",
     ),
     (
-        ('/teams"\nid = "id"\n', '/teams"\n'),
+        ('"teams"\nid = "id"\n', '"teams"\n'),
         "requests.list_groups.id: missing; requests.add_to_group needs it",
     ),
     (

@@ -18,16 +18,10 @@ from svcctl.errors import (
 from svcctl.hooks.http import HttpManager
 from svcctl.hooks.manager import Created, GroupChange, NewAccount
 from tests.hooks.http.club import KEY, Answer, Club, Member
-from tests.hooks.http.conftest import Built, section
+from tests.hooks.http.conftest import LOGIN, SET_GROUPS, Built, section
 
 ADA = NewAccount("ada", "svcctl:7", "a-new-password", {"email": "ada@example.org"})
 NONE = frozenset[str]()
-SET_GROUPS = """
-[services.club.requests.set_groups]
-method = "PATCH"
-path = "/members/{uid}"
-body.teams = "{group_ids}"
-"""
 PAGINGS = {
     "offset": 'paging = { type = "offset", size_parameter = "size", size = 3, total = "total" }',
     "offset to an empty page": 'paging = { type = "offset", size_parameter = "size", size = 3 }',
@@ -51,19 +45,6 @@ def fill(club: Club, number: int) -> set[str]:
     for n in range(2, number + 1):
         club.members[n] = Member(n, f"member{n}", "pw")
     return {member.login for member in club.members.values()}
-
-
-LOGIN = """
-[services.club.login]
-expired = "error.code == 'login'"
-
-[[services.club.login.steps]]
-method = "POST"
-path = "/session"
-form = { user = "svcctl", password = "{key}" }
-take = { csrf = "csrf" }
-errors = [{ when = "!ok", kind = "denied" }]
-"""
 
 
 # Lists
