@@ -262,7 +262,7 @@ def test_a_dry_run_writes_nothing_and_exits_as_the_real_run_does(
 
     if command == "accounts set-password":
         monkeypatch.setattr(
-            "svcctl.commands.accounts._read_password", lambda: "correct horse battery"
+            "svcctl.commands.accounts.password._read_password", lambda: "correct horse battery"
         )
     real = w.svcctl(*command.split(), *arguments)
     assert real.exit_code == code, real.stderr
