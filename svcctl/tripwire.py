@@ -111,10 +111,16 @@ def allowed() -> Iterator[None]:
         _here.depth -= 1
 
 
+def asking(service: str) -> None:
+    """Whose hook the current thread asks from now on; what it would do is told of that one."""
+    _here.service = service
+
+
 class _Here(threading.local):
-    """How many `allowed` blocks the current thread is in."""
+    """How many `allowed` blocks the current thread is in, and whose hook it asks."""
 
     depth = 0
+    service = ""
 
 
 class _Watch:
@@ -143,6 +149,7 @@ class _Watch:
             yield
         finally:
             _here.depth = depth
+            _here.service = ""
             with self._lock:
                 self.armed = tuple(other for other in self.armed if other is not trip)
                 if not self.armed:
@@ -162,6 +169,8 @@ def _audit(event: str, args: tuple[Any, ...], watch: _Watch = _watch) -> None:
     would = _describe(describe, event, args)
     if would is None:
         return
+    if _here.service:
+        would = f"services.{_here.service} {would}"
     for trip in armed:
         trip.record(would)
     raise TripwireError(f"{armed[-1].purpose}: {would}", records=(would,))

@@ -430,6 +430,17 @@ JSON_ONLY = {
 }
 
 
+def test_a_name_that_is_far_too_long_makes_its_own_row_longer_only(
+    site: "Callable[[str], Site]", svcctl: "Svcctl"
+) -> None:
+    site(BASE)
+    for name in ("ada", "n" * 200):
+        assert svcctl("users", "add", name).exit_code == 0
+    _, ada, other = svcctl("users", "list").stdout.splitlines()
+    assert len(ada) < 120
+    assert other.startswith("n" * 200 + "  Guest")
+
+
 def test_every_listing_has_every_format(club: "Site", svcctl: "Svcctl") -> None:
     with closing(sandbox(club.folder)) as manager:
         manager.create_account(NewAccount("visitor", "-", "x" * 20, {}))

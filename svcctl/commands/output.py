@@ -19,6 +19,8 @@ from svcctl.commands.options import Format
 from svcctl.errors import ExitCode, InterruptedRun
 from svcctl.text import INVISIBLE, visible
 
+_WIDEST = 60
+"""What is longer moves the rest of its own row, not of all rows."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NOT_ASCII = re.compile(r"[^\n -~]")
 
@@ -177,7 +179,9 @@ def _lines(table: Table) -> Callable[[], Iterable[list[str]]]:
 def _text_table(header: list[str], lines: Callable[[], Iterable[list[str]]]) -> None:
     widths = [len(cell) for cell in header]
     for line in lines():
-        widths = [max(width, len(cell)) for width, cell in zip(widths, line, strict=True)]
+        widths = [
+            max(width, min(len(cell), _WIDEST)) for width, cell in zip(widths, line, strict=True)
+        ]
     for line in chain([header], lines()):
         padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         write(padded.rstrip())

@@ -6,6 +6,7 @@ from svcctl.errors import HookError
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import VERBS
 from svcctl.model import Account, Operation, User, effect
+from svcctl.tripwire import asking
 
 
 def decide(
@@ -42,6 +43,7 @@ def decide(
 def checked(hook: ServiceHook, operations: Iterable[Operation]) -> Iterator[Operation]:
     unfinished = hook._unfinished  # noqa: SLF001
     unfinished.clear()
+    asking(hook.name)
     for operation in operations:
         if not isinstance(operation, Operation):
             raise HookError(

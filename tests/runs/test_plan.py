@@ -139,8 +139,8 @@ def test_a_hook_that_fails_for_one_user_does_not_stop_the_others(world: Build) -
 @pytest.mark.parametrize(
     ("hook", "would"),
     [
-        ("DialingHook", "would connect to 127.0.0.1:9"),
-        ("NotingHook", "would write decisions.txt"),
+        ("DialingHook", "services.lab would connect to 127.0.0.1:9"),
+        ("NotingHook", "services.lab would write decisions.txt"),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
