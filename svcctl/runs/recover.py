@@ -5,9 +5,10 @@ the machine lost power right after). An operation that is `unknown` waits until 
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 from svcctl.clock import stamp
@@ -24,12 +25,13 @@ from svcctl.model import (
     difference,
     effect,
 )
-from svcctl.runs.lane import Pacer, Stop, external_id, is_ours, rate_of, renamed
+from svcctl.runs.lane import Pacer, Stop, external_id, is_ours, rate_of, renamed, width_of
 from svcctl.runs.plan import Problem, unread
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
+from svcctl.tripwire import allowed
 
 _UNVERIFIED = "what an earlier run left open could not be verified"
 
@@ -73,7 +75,8 @@ def verify(
 ) -> Verified:
     """Look at every operation that may have been done without a record of it.
 
-    What was looked at before a service failed counts; the rest is for a later run.
+    Many at once where the manager allows it. What was looked at before a service failed counts;
+    the rest is for a later run.
     """
     verified = Verified()
     unfinished = [row for row in unfinished if row.service in hooks]
@@ -94,46 +97,108 @@ def verify(
             doubtful.setdefault(row.service, []).append(row)
     for service, rows in doubtful.items():
         accounts = account_rows.by_id(connection, {row.account_id for row in rows})
-        left = deque(rows)
+        left = {row.id: row.account_id for row in rows}
         try:
             manager = managers(service)
-            pacer = Pacer(rate_of(hooks[service], manager))
-            while left and not pacer.wait(stop):
-                row = left[0]
-                account = verified.accounts.get(row.account_id, accounts[row.account_id])
-                if row.verb is Verb.CREATE:
-                    _look_for_create(connection, verified, manager, hooks[service], row, account)
-                else:
-                    _look(verified, manager, row, account)
-                left.popleft()
+            with closing(_answers(hooks[service], manager, rows, accounts, stop)) as answers:
+                for row, answer in answers:
+                    account = verified.accounts.get(row.account_id, accounts[row.account_id])
+                    if row.verb is Verb.CREATE:
+                        _settle_create(
+                            connection, verified, manager, hooks[service], row, account, answer
+                        )
+                    else:
+                        _settle(verified, row, account, answer)
+                    del left[row.id]
         except Exception as error:  # noqa: BLE001 - a manager is foreign code
             verified.problems.append(unread(service, error, _UNVERIFIED))
-        verified.unsettled.update(row.account_id for row in left)
+        verified.unsettled.update(left.values())
     return verified
 
 
-def _look(verified: Verified, manager: Manager, row: Recorded, account: Account) -> None:
+class _Unseen(Enum):
+    """What a look came to that showed no account."""
+
+    GONE = "there is no such account"
+    BLIND = "the manager cannot look"
+
+
+_Answer = RemoteAccount | _Unseen
+
+
+def _answers(
+    hook: ServiceHook,
+    manager: Manager,
+    rows: list[Recorded],
+    accounts: Mapping[int, Account],
+    stop: Stop,
+) -> Generator[tuple[Recorded, _Answer]]:
+    """What the service shows for each row, in order; of those that were come to before `stop`.
+
+    At the end it raises the first error there was; nothing was asked after that one.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    pacer = Pacer(rate_of(hook, manager))
+    can = capabilities(type(manager))
+    errors: list[Exception] = []
+
+    def one(row: Recorded) -> _Answer | None:
+        with allowed():
+            if errors or pacer.wait(stop) or errors:
+                return None
+            try:
+                return _ask(manager, can, row, accounts[row.account_id])
+            except Exception as error:  # noqa: BLE001 - raised when the others have been told
+                errors.append(error)
+                return None
+
+    pool = ThreadPoolExecutor(
+        width_of(hook, manager, len(rows)), thread_name_prefix=f"{hook.name}-look"
+    )
+    try:
+        for row, answer in zip(rows, pool.map(one, rows), strict=True):
+            if answer is not None:
+                yield row, answer
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if errors:
+        raise errors[0]
+
+
+def _ask(manager: Manager, can: frozenset[str], row: Recorded, account: Account) -> _Answer:
+    if row.verb is Verb.CREATE:
+        if not account.absent or "find_account" not in can:
+            return _Unseen.BLIND
+        name = json.loads(row.args)["name"]
+        return manager.find_account(external_id(account), name) or _Unseen.GONE
+    if row.verb is Verb.SET_PASSWORD or account.uid is None or "get_account" not in can:
+        return _Unseen.BLIND
+    try:
+        return manager.get_account(account.uid)
+    except NotFound:
+        return _Unseen.GONE
+
+
+def _settle(verified: Verified, row: Recorded, account: Account, answer: _Answer) -> None:
     operation = _operation(row)
     if row.verb is Verb.SET_PASSWORD:
         verified.settled.append(
             (row, OperationStatus.FAILED, "interrupted; set the password again")
         )
-    elif account.uid is None or "get_account" not in capabilities(type(manager)):
+    elif answer is _Unseen.BLIND:
         verified.settled.append(_not_done(row, "cannot be looked at"))
-    else:
-        try:
-            remote = manager.get_account(account.uid)
-        except NotFound:
+    elif answer is _Unseen.GONE:
+        if row.verb in (Verb.DELETE, Verb.DISABLE):
             gone = effect(account, replace(operation, verb=Verb.DELETE))
-            if row.verb in (Verb.DELETE, Verb.DISABLE):
-                _done(verified, row, account, gone)
-            else:
-                verified.settled.append(
-                    (row, OperationStatus.FAILED, "the account is gone on the service")
-                )
-            return
+            _done(verified, row, account, gone)
+        else:
+            verified.settled.append(
+                (row, OperationStatus.FAILED, "the account is gone on the service")
+            )
+    else:
         after = effect(account, operation, at=stamp())
-        real = _as_seen(account, after, remote)
+        real = _as_seen(account, after, answer)
         if _same(row.verb, real, after):
             _done(verified, row, account, after)
         else:
@@ -153,13 +218,14 @@ def _not_done(row: Recorded, why: str) -> tuple[Recorded, OperationStatus, str]:
     return row, OperationStatus.SUPERSEDED, f"{why}; planned anew"
 
 
-def _look_for_create(
+def _settle_create(
     connection: Connection,
     verified: Verified,
     manager: Manager,
     hook: ServiceHook,
     row: Recorded,
     account: Account,
+    answer: _Answer,
 ) -> None:
     def settle(status: OperationStatus, text: str) -> None:
         if status is OperationStatus.UNKNOWN:
@@ -171,16 +237,17 @@ def _look_for_create(
     if not account.absent:
         settle(OperationStatus.SUPERSEDED, "the account exists")
         return
-    if "find_account" not in capabilities(type(manager)):
+    if answer is _Unseen.BLIND:
         if row.status is OperationStatus.PENDING:
             settle(OperationStatus.SUPERSEDED, "planned anew")
         else:
             settle(OperationStatus.UNKNOWN, "the service cannot be searched")
         return
-    found = manager.find_account(external_id(account), name)
-    if found is None:
+    if answer is _Unseen.GONE:
         settle(OperationStatus.SUPERSEDED, "not done; planned anew")
-    elif is_ours(found, account, manager, looked=row.looked):
+        return
+    found = answer
+    if is_ours(found, account, manager, looked=row.looked):
         if account_rows.by_uid(connection, hook.name, [found.uid]):
             settle(OperationStatus.FAILED, "the service shows another user's account")
         elif other := renamed(hook, name, found.name, found.uid):

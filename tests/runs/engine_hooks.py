@@ -217,6 +217,24 @@ class MeetingHook(SandboxHook):
     manager_class = MeetingManager
 
 
+class SearchingManager(SandboxManager):
+    """An account is only found when four are searched for at once."""
+
+    concurrency = 4
+    meeting = threading.Barrier(4)
+
+    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
+        try:
+            SearchingManager.meeting.wait(timeout=5)
+        except threading.BrokenBarrierError:
+            raise Denied("nobody else came") from None
+        return super().find_account(external_id, name)
+
+
+class SearchingHook(SandboxHook):
+    manager_class = SearchingManager
+
+
 class UnsearchableManager(SandboxManager):
     find_account = Manager.find_account
 

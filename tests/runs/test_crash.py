@@ -122,6 +122,21 @@ def test_killed_at_a_chosen_moment(
     whole(w, names(10))
 
 
+def test_what_a_crash_left_is_looked_at_as_many_at_once_as_the_service_allows(
+    world: Build,
+) -> None:
+    w = world(lab(hook="engine_hooks:DyingHook"))
+    w.people(names(8), "staff")
+    die(w, "build before 1")
+    assert len(w.operations("status = 'pending' AND verb = 'create_account'")) == 8
+    text = (w.site.folder / "svcctl.toml").read_text()
+    w.site.configure(text.replace("DyingHook", "SearchingHook"))
+    code, report = w.run("sync", "--all")
+    assert (code, report["problems"], len(report["verified"])) == (0, [], 8)
+    w.site.configure(text.replace("engine_hooks:DyingHook", "sandbox"))
+    whole(w, names(8))
+
+
 def test_killed_between_the_look_and_the_create(dying: Callable[..., World]) -> None:
     w = dying("find_account after 3", external_ids=False)
     assert len(w.remote()) == 2
