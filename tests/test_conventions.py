@@ -165,6 +165,7 @@ def test_2_the_command_line_is_wrong(club: "Site", svcctl: "Svcctl") -> None:
         ("users frobnicate", "no such command: frobnicate\nhint: svcctl users --help"),
         ("sync --dryrun", "no such option: --dryrun\nhint: did you mean --dry-run?"),
         ("sync --zzz", "no such option: --zzz\nhint: svcctl sync --help"),
+        ("sync --all -q", "no such option: -q\nhint: it stands before the command: svcctl -q sync"),
         ("users show", "USER: missing\nhint: svcctl users show --help"),
         ("accounts link ada", "--service / -s: missing\nhint: svcctl accounts link --help"),
         ("users show ada bob", "unexpected: bob\nhint: svcctl users show --help"),

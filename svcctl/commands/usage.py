@@ -26,6 +26,8 @@ _WORDS = (
 )
 """What Typer says, and how we say it; one after the other."""
 
+_BEFORE = ("-q", "--quiet", "-v", "-vv", "--verbose", "-c", "--config", "--version")
+
 
 def in_our_words(error: "ClickException") -> UsageError:
     """The same as a message in one line and a hint: the closest name there is, else the help."""
@@ -40,6 +42,10 @@ def in_our_words(error: "ClickException") -> UsageError:
         named = get_close_matches(unknown[1], context.command.list_commands(context), n=3)
     for theirs, ours in _WORDS:
         message = re.sub(theirs, ours, message, flags=re.DOTALL)
+    if isinstance(error, NoSuchOption) and error.option_name in _BEFORE:
+        command = context.command_path.partition(" ")[2]
+        hint = f"it stands before the command: svcctl {error.option_name} {command}"
+        return UsageError(message, hint=hint)
     if named:
         return UsageError(message, hint=f"did you mean {' or '.join(named)}?")
     return UsageError(message, hint=f"{context.command_path if context else 'svcctl'} --help")
