@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,41 @@ def test_each_says_what_it_does_beyond_returning_something() -> None:
         "allowed_to_disconnect",
         "get_entries",
     }
+
+
+def test_each_needs_what_social_cores_needs_or_less() -> None:
+    assert {name: " ".join(step.required) for name, step in STEPS.items()} == {
+        "social_details": "backend details response",
+        "social_names": "backend details",
+        "social_uid": "backend details response",
+        "auth_allowed": "backend details response",
+        "social_user": "backend uid",
+        "associate_by_email": "backend details",
+        "associate_user": "backend uid",
+        "load_extra_data": "backend details response uid",
+        "get_username": "strategy details backend",
+        "create_user": "strategy details backend",
+        "user_details": "strategy details backend",
+        "mail_validation": "backend details",
+        "allowed_to_disconnect": "user name user_storage",
+        "get_entries": "user name user_storage",
+        "revoke_tokens": "strategy entries",
+        "disconnect": "entries user_storage",
+        "debug": "",
+    }
+    for name, step in STEPS.items():
+        module = import_module(f"social_core.pipeline.{_THEIRS[step.function.__module__]}")
+        theirs = Step(name, getattr(module, name))
+        assert set(step.required) <= set(theirs.required), name
+
+
+_THEIRS = {
+    social.__name__: "social_auth",
+    user.__name__: "user",
+    mail.__name__: "mail",
+    disconnect.__name__: "disconnect",
+    debug.__name__: "debug",
+}
 
 
 def test_each_takes_everything_and_says_what_it_is_for() -> None:
