@@ -9,11 +9,18 @@ from svcctl.config.http import Http
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.scim import ScimHook, ScimManager
 from svcctl.hooks.testing import Connect, Faults, HttpFaults, ManagerContract, without_last
+from svcctl.http import client as http
 
 if TYPE_CHECKING:
     from tests.scim.conftest import Idp
 
 PAGE = 3
+
+
+@pytest.fixture(autouse=True)
+def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads that are tried again do not wait for it."""
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.01)
 
 
 class TestScimManager(ManagerContract):
