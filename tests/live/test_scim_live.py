@@ -100,10 +100,10 @@ class Club:
         assert (done.exit_code, done.stderr) == (0, ""), done.stdout + done.stderr
 
     @contextmanager
-    def once(self, *, repeats: bool = False) -> Iterator[None]:
+    def once(self) -> Iterator[None]:
         """In the block nothing is done again that was answered; and nobody is ever created twice.
 
-        What got no answer may be repeated, except a create. repeats: so may other changes.
+        What got no answer may be repeated, except a create.
         """
         begun = len(self.idp.proxy.log)
         yield
@@ -111,7 +111,7 @@ class Club:
         done = Counter(
             (one.method, one.path, one.body) for one in log[begun:] if one.acted and one.told
         )
-        assert repeats or not [one for one, times in done.items() if times > 1]
+        assert not [one for one, times in done.items() if times > 1]
         created = Counter(
             one.json["userName"]
             for one in log
@@ -385,9 +385,7 @@ def test_a_rate_limit_makes_a_run_slow_and_no_more_than_that(
     monkeypatch.setattr(lane, "FIRST_PAUSE", 0.1)
     monkeypatch.setattr(http, "FIRST_PAUSE", 0.1)
     c.idp.proxy.limit = RateLimited(limit, said)
-    # After a PATCH that was answered with 204 the user is read; if that is refused, both are done
-    # again.
-    with c.once(repeats=True):
+    with c.once():
         c.ok("sync", "--all")
     refused = [one for one in c.idp.proxy.log if one.told == 429]
     assert 0 < len(refused) < len(c.idp.proxy.log) / 3
