@@ -17,6 +17,7 @@ from svcctl.hooks.testing.manager import ManagerContract  # noqa: E402
 from svcctl.hooks.testing.manager.subject import Connect, LogsIn  # noqa: E402
 from svcctl.hooks.testing.proxy import Proxy, proxied  # noqa: E402
 from svcctl.hooks.testing.server import NotStarted, Server, absent, program, running  # noqa: E402
+from svcctl.hooks.testing.wire import Wire, WireFaults, wired  # noqa: E402
 
 __all__ = [
     "Connect",
@@ -29,9 +30,12 @@ __all__ = [
     "Proxy",
     "Server",
     "Strike",
+    "Wire",
+    "WireFaults",
     "absent",
     "program",
     "proxied",
     "running",
+    "wired",
     "without_last",
 ]

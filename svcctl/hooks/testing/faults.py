@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from svcctl.errors import Denied, Incomplete, Invalid, ManagerError, RateLimited, Transient
-from svcctl.hooks.testing.proxy import Ask, Exchange, Gone, Proxy
+from svcctl.hooks.testing.proxy import Ask, Exchange, Proxy
+from svcctl.hooks.testing.relay import Gone
 
 UNKNOWN = (Transient, Incomplete)
 KINDS: Mapping[str, tuple[type[ManagerError], ...]] = MappingProxyType(

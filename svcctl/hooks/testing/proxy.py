@@ -3,17 +3,12 @@
 import asyncio
 import json
 import re
-import socket
-import struct
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from svcctl.tripwire import allowed
-
-LARGEST_HEAD = 65536
+from svcctl.hooks.testing.relay import Gone, Relay
 
 
 class Limit(Protocol):
@@ -50,10 +45,6 @@ class Exchange:
         return f"{self.method} {self.path} -> {self.status} (told {self.told})"
 
 
-class Gone(Exception):
-    """The client gets no answer."""
-
-
 Ask = Callable[[], Awaitable[bytes]]
 Answer = Callable[[Exchange, Ask], Awaitable[bytes]]
 """What the client is told, as a whole HTTP answer: asks the server or not. Raises Gone."""
@@ -76,7 +67,7 @@ class _Fault:
 
 
 @dataclass
-class Proxy:
+class Proxy(Relay):
     """HTTP/1.1 with connections that stay open, to a server on a port of this machine.
 
     log: all requests so far, in the order in which they came. delay: seconds before each is passed
@@ -89,12 +80,7 @@ class Proxy:
     delay: float = 0
     limit: Limit | None = None
     log: list[Exchange] = field(default_factory=list)
-    port: int = 0
     _faults: list[_Fault] = field(default_factory=list)
-    _clients: set[asyncio.StreamWriter] = field(default_factory=set)
-    _tasks: set[Any] = field(default_factory=set)
-    _server: asyncio.Server | None = None
-    _resets: bool = False
 
     @property
     def url(self) -> str:
@@ -107,18 +93,9 @@ class Proxy:
 
     # What a test can do
 
-    def cut(self, *, resets: bool = False) -> None:
-        """Nobody gets through until `restore`: connections are refused, or reset once made."""
-        self._run(self._cut(resets=resets))
-
-    async def close(self) -> None:
-        """Refuse connections until `restore`; for an `Answer`."""
-        await self._cut(resets=False)
-
     def restore(self) -> None:
-        """As it was before."""
         self._faults[:] = [fault for fault in self._faults if not fault.lasts]
-        self._run(self._open())
+        super().restore()
 
     def from_now(self, answer: Answer, nth: int = 1) -> None:
         """Answer so from the nth request on, until `restore`; each answer ends its connection."""
@@ -128,7 +105,7 @@ class Proxy:
         """Be cut when such a request comes: the server never sees it."""
 
         async def strike(_: Exchange, __: Ask) -> bytes:
-            await self._cut(resets=False)
+            await self.close()
             raise Gone
 
         self._faults.append(_Fault(method, path, nth, strike))
@@ -147,7 +124,7 @@ class Proxy:
 
         async def strike(_: Exchange, ask: Ask) -> bytes:
             await ask()
-            await self._cut(resets=False)
+            await self.close()
             raise Gone
 
         self._faults.append(_Fault(method, path, nth, strike))
@@ -171,88 +148,16 @@ class Proxy:
 
     # How it is done
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-    def _work(self) -> None:
-        # The tripwire watches all threads; this one is no part of svcctl.
-        with allowed():
-            asyncio.set_event_loop(self._loop)
-            self._loop.run_forever()
-
-    def start(self) -> None:
-        self._held = _bound(0)
-        self.port = self._held.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name="proxy", daemon=True)
-        self._thread.start()
-        self._run(self._open())
-
-    def stop(self) -> None:
-        self._run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-        self._held.close()
-
-    async def _open(self) -> None:
-        self._resets = False
-        if self._server is None:
-            self._server = await asyncio.start_server(
-                self._accept, sock=_bound(self.port), limit=LARGEST_HEAD
-            )
-
-    def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        # Known before its task first runs: one that is cancelled earlier closes nothing.
-        self._clients.add(client)
-        # asyncio itself forgets the task of a connection that was reset.
-        task = self._loop.create_task(self._serve(reader, client))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _cut(self, *, resets: bool) -> None:
-        self._resets = resets
-        if not resets and self._server is not None:
-            # asyncio leaks a connection that it accepted just before its server was closed: let it
-            # take no more, and finish with those that it has.
-            for listening in self._server.sockets:
-                self._loop.remove_reader(listening.fileno())
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            self._server.close()
-            self._server = None
-        for client in self._clients:
-            _reset(client)
-
-    async def _end(self) -> None:
-        await self._cut(resets=False)
-        # One that is accepted meanwhile makes a new task.
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-        for client in self._clients:
-            _reset(client)
-        await asyncio.sleep(0)
-
-    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        try:
-            while not self._resets and (asked := await _read(reader)) is not None:
-                exchange, answer, last = await self._answered(*asked)
-                if client.is_closing():
-                    break
-                exchange.told = _status(answer)
-                client.write(answer)
-                await client.drain()
-                if last:
-                    break
-            if self._resets:
-                _reset(client)
-        except (Gone, OSError, asyncio.CancelledError, asyncio.LimitOverrunError):
-            _reset(client)
-        finally:
-            self._clients.discard(client)
-            client.close()
+    async def serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        while not self.resets and (asked := await _read(reader)) is not None:
+            exchange, answer, last = await self._answered(*asked)
+            if client.is_closing():
+                break
+            exchange.told = _status(answer)
+            client.write(answer)
+            await client.drain()
+            if last:
+                break
 
     async def _answered(self, head: bytes, body: bytes) -> tuple[Exchange, bytes, bool]:
         """What the client is to be told, and whether its connection ends with it."""
@@ -278,22 +183,6 @@ class Proxy:
         else:
             answer = (self.limit and self.limit.refusal()) or await ask()
         return exchange, answer, last
-
-
-def _bound(port: int) -> socket.socket:
-    """Two may share the port: one keeps it from other programs while the other is closed."""
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    bound.bind(("127.0.0.1", port))
-    return bound
-
-
-def _reset(client: asyncio.StreamWriter) -> None:
-    """End it by a reset, as a machine does that has lost its memory of the connection."""
-    with suppress(OSError):
-        raw = client.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.transport.abort()
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
@@ -339,9 +228,5 @@ def _status(answer: bytes) -> int | None:
 @contextmanager
 def proxied(upstream: int) -> Iterator[Proxy]:
     """A proxy before the server on this port."""
-    proxy = Proxy(upstream)
-    proxy.start()
-    try:
+    with Proxy(upstream) as proxy:
         yield proxy
-    finally:
-        proxy.stop()
