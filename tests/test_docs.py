@@ -2,13 +2,11 @@
 
 import getpass
 import importlib.util
-import inspect
 import io
 import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
@@ -318,39 +316,3 @@ def test_the_tutorial_happens_as_it_is_told(clean: Path) -> None:
             assert comparable(run(line, last), clean) == comparable(told, clean), line
             steps += 1
     assert steps > 15
-
-
-def test_the_how_tos_hook_works(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = text_of("docs/how-to.md")
-    hook, test = fences(text, "python")
-    (config,) = [config for config in fences(text, "toml") if "[services.mail]" in config]
-    (clean / "namelist.py").write_text(hook, encoding="utf-8")
-    (clean / "svcctl.toml").write_text(
-        config.replace("/etc/mail/local-users", "users")
-        + '\n[states.Member]\npriority = 1\ngroups = ["staff"]\n',
-        encoding="utf-8",
-    )
-    (clean / "users").write_text("postmaster\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(clean))
-    try:
-        last: list[int] = []
-        for line in (
-            "svcctl db upgrade",
-            "svcctl users add Ada --group staff --no-sync",
-            "svcctl users add bob --no-sync",
-            "svcctl sync --all",
-        ):
-            run(line, last)
-        assert last == [0, 0, 0, 0]
-        assert (clean / "users").read_text(encoding="utf-8") == "postmaster\nada\n"
-        run("svcctl delete Ada", last)
-        assert last[-1] == 0
-        assert (clean / "users").read_text(encoding="utf-8") == "postmaster\n"
-
-        scope: dict[str, Any] = {}
-        exec(compile(test, "test_namelist.py", "exec"), scope)
-        (works,) = [value for name, value in scope.items() if name.startswith("test_")]
-        assert inspect.isfunction(works)
-        works()
-    finally:
-        sys.modules.pop("namelist", None)

@@ -1,6 +1,7 @@
 """Managers that are each wrong in one way, as managers really are; and the tests that notice."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -110,6 +111,21 @@ class FindsSomebody(GoodManager):
     def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
         found = super().find_account(external_id, name)
         return found or next(iter(self.service.accounts.values()), None)
+
+
+class ReadsInTheBackground(GoodManager):
+    """A library's own loop, in a thread that ends with the manager."""
+
+    def __init__(self, service: Service, token: str = TOKEN) -> None:
+        super().__init__(service, token)
+        self.closed = threading.Event()
+
+    def find_account(self, external_id: str, name: str) -> RemoteAccount | None:
+        threading.Thread(target=self.closed.wait, daemon=True).start()
+        return super().find_account(external_id, name)
+
+    def close(self) -> None:
+        self.closed.set()
 
 
 # The life of an account
@@ -508,6 +524,7 @@ NOTICED: Mapping[type[GoodManager], frozenset[str]] = MappingProxyType(
             (Remembers, "test_nothing_is_remembered_of_the_service"),
             (KnowsOnlyUidsThatItSaw, "test_an_account_that_is_not_there_is_not_found"),
             (FindsSomebody, "test_nobody_is_found_under_a_free_name"),
+            (ReadsInTheBackground, "test_reading_leaves_all_to_the_thread_that_reads"),
             (DropsTheExternalId, "test_a_new_account_is_there_as_it_was_asked_for"),
             (FindsByNameFirst, "test_what_was_created_is_found_again"),
             (PrefersTheName, "test_the_external_id_counts_more_than_the_name"),

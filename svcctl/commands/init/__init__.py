@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from svcctl.commands.completion import complete_services
-from svcctl.commands.init.writing import create, create_database, refuse_existing
 from svcctl.commands.options import DryRunOption
 from svcctl.commands.output import say, write
+from svcctl.commands.writing import create, create_database, refuse_existing
 from svcctl.errors import UsageError
 
 app = typer.Typer()

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from svcctl.commands.init.writing import create_database, refuse_existing, write_new, written
 from svcctl.commands.output import plain, say, write
+from svcctl.commands.writing import create_database, refuse_existing, write_new, written
 from svcctl.errors import ConfigError
 
 if TYPE_CHECKING:

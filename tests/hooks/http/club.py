@@ -100,7 +100,7 @@ class Club:
 
     def _may(self, headers: Mapping[str, str], method: str) -> bool:
         if "sessions" not in self.oddities:
-            return headers.get("X-Key") == KEY
+            return KEY in (headers.get("X-Key"), headers.get("Authorization", "")[7:])
         cookie = headers.get("Cookie", "").removeprefix("sid=")
         token = self.sessions.get(cookie)
         return token is not None and (method == "GET" or headers.get("X-CSRF") == token)
@@ -155,7 +155,11 @@ class Club:
             taken[0].password = body["password"]
             return 200, self.shown(taken[0]), {}
         if taken:
-            return self._error(500, "taken", f"{body['login']} is taken")
+            return self._error(
+                409 if "says conflict" in self.oddities else 500,
+                "taken",
+                f"{body['login']} is taken",
+            )
         if "echoes" in self.oddities:
             return 400, {"message": f"bad member: {json.dumps(body)}"}, {}
         number = max(self.members) + 1

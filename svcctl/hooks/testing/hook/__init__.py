@@ -12,7 +12,7 @@ class HookContract(Decisions, Access, Details):
 
         class TestForumHook(HookContract):
             hook_class = ForumHook
-            settings = {"url": "https://forum.example.org", "token": {"env": "FORUM_TOKEN"}}
+            settings = {"server": "https://forum.example.org", "token": {"env": "TOKEN"}}
 
     settings: what `[services.NAME]` must have for this hook, besides what every service has.
     member, stranger: somebody who may have an account if `access.states` is `["Member"]`, and

@@ -30,8 +30,10 @@ class Decisions(Subject):
         try:
             signature(hook.manager_class).bind(**hook.manager_arguments())
         except TypeError as error:
+            given = ", ".join(hook.manager_arguments()) or "nothing"
             raise AssertionError(
-                f"{hook.manager_class.__name__}({', '.join(hook.manager_arguments())}): {error}"
+                f"{hook.manager_class.__name__} is given {given}: {error}; a setting with the name "
+                "of one that every service has (url, title, groups, …) does not reach the manager"
             ) from error
 
     @pytest.mark.parametrize("decision", DECISIONS)

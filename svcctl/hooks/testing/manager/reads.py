@@ -1,10 +1,13 @@
 """Reading: complete, repeatable, of one mind, and NotFound only for what is not there."""
 
+from collections.abc import Callable
+
 import pytest
 
 from svcctl.errors import NotFound
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.testing.manager.subject import Accounts, Connect, Subject, needs, refusal
+from svcctl.tripwire import allowed, tripwire
 
 
 class Reads(Subject):
@@ -97,3 +100,22 @@ class Reads(Subject):
         asked = accounts.ask("free")
         found = manager.find_account(asked.external_id, asked.name)
         assert found is None, f"find_account of a free name must be None, and is {found}"
+
+    @needs("create_account")
+    def test_reading_leaves_all_to_the_thread_that_reads(
+        self, manager: Manager, opened: Connect, accounts: Accounts
+    ) -> None:
+        """It is read while a run plans: what other threads do then is refused."""
+        made = accounts.new("ada")
+        reads: dict[str, Callable[[Manager], object]] = {
+            "list_accounts": lambda one: list(one.list_accounts()),
+            "get_account": lambda one: one.get_account(made.uid),
+            "find_account": lambda one: one.find_account(made.asked.external_id, made.name),
+            "list_groups": lambda one: list(one.list_groups()),
+        }
+        wanted = [read for read in reads if self.can(manager, read)]
+        if not wanted:
+            pytest.skip(f"{type(manager).__name__} has none of {', '.join(reads)}")
+        for read in wanted:
+            with tripwire(f"{read} while a run plans"), allowed():
+                reads[read](opened())

@@ -1,4 +1,4 @@
-"""The files that `svcctl init` writes: new ones only, for their owner."""
+"""The files that commands write: new ones only, for their owner unless they are to be shared."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,24 +9,25 @@ from svcctl.commands.output import plain, write
 from svcctl.errors import StoreError, UsageError
 
 
-def refuse_existing(texts: Mapping[Path, str]) -> None:
+def refuse_existing(texts: Mapping[Path, str], *, option: str = "--path") -> None:
     for path in texts:
         if os.path.lexists(path):
             raise UsageError(
                 f"{path}: exists already, nothing was written",
-                hint="give another --path, or move the file away",
+                hint=f"give another {option}, or move the file away",
             )
 
 
-def create(texts: Mapping[Path, str], *, dry_run: bool) -> None:
+def create(texts: Mapping[Path, str], *, dry_run: bool, shared: bool = False) -> None:
     for path, text in texts.items():
         if dry_run:
             write(f"would write {plain(path)}:\n{text}")
             continue
         # A unit holds nothing secret, and systemd warns of one that it alone may read.
-        mode = 0o644 if path.suffix in (".service", ".timer") else 0o600
+        shown = shared or path.suffix in (".service", ".timer")
+        mode = 0o644 if shown else 0o600
         with written(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o755 if shared else 0o700, parents=True, exist_ok=True)
             write_new(path, [text], mode=mode)
         write(f"{plain(path)}: written")
 
