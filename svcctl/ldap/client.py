@@ -8,14 +8,14 @@ Aliases and referrals are never followed.
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from svcctl.config.ldap import Tls
 from svcctl.errors import Denied, Incomplete, Invalid, ManagerError, Transient
 from svcctl.ldap.messages import PAGED, POST_READ, Change, Control, Entry
-from svcctl.ldap.results import Code, error
+from svcctl.ldap.results import Code, Lost, error
 from svcctl.text import brief
 
 if TYPE_CHECKING:
@@ -144,9 +144,19 @@ class LdapClient:
         below: bool = True,
     ) -> tuple[Mapping[str, Any], list[Entry]]:
         controls = [*self._controls, *controls]
-        with self._taken() as connection:
-            answer = connection.search(what, base, filter, attributes, controls, below=below)
-        return _read(answer, what)
+
+        def search(connection: "Connection") -> "Answer":
+            return connection.search(what, base, filter, attributes, controls, below=below)
+
+        return _read(self._asked(search), what)
+
+    def _asked(self, call: "Callable[[Connection], Answer]") -> "Answer":
+        """For reads: once more where the server gave up the connection while nobody used it."""
+        if (connection := self._rested()) is not None:
+            with suppress(Lost), self._taken(connection):
+                return call(connection)
+        with self._taken(self._fresh()) as connection:
+            return call(connection)
 
     def _require_base(self, result: Mapping[str, Any], what: str) -> None:
         """A base that is not there says nothing about what is below it."""
@@ -209,13 +219,9 @@ class LdapClient:
     # Connections
 
     @contextmanager
-    def _taken(self) -> "Iterator[Connection]":
+    def _taken(self, connection: "Connection | None" = None) -> "Iterator[Connection]":
         """A connection for this thread alone; after a failure it is not used again."""
-        connection = self._rested()
-        if connection is None:
-            connection = self._opener.open()
-            with self._lock:
-                self._open.add(connection)
+        connection = connection or self._rested() or self._fresh()
         try:
             yield connection
         except BaseException:
@@ -224,6 +230,12 @@ class LdapClient:
         with self._lock:
             if connection in self._open:
                 self._idle.append(connection)
+
+    def _fresh(self) -> "Connection":
+        connection = self._opener.open()
+        with self._lock:
+            self._open.add(connection)
+        return connection
 
     def _rested(self) -> "Connection | None":
         """One from before."""

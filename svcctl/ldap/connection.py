@@ -20,7 +20,7 @@ from pyasn1.codec.ber.encoder import encode
 from svcctl.config.ldap import Tls
 from svcctl.errors import Denied, Invalid, ManagerError, Transient
 from svcctl.ldap.messages import POST_READ, Change, Control
-from svcctl.ldap.results import error
+from svcctl.ldap.results import Lost, error
 from svcctl.text import brief
 
 WHOLE = 10
@@ -40,6 +40,11 @@ _OURS = (
     exceptions.LDAPAttributeError,
 )
 """What ldap3 refuses to send."""
+_ENDED = (
+    exceptions.LDAPSocketSendError,
+    exceptions.LDAPSocketReceiveError,
+    exceptions.LDAPSessionTerminatedByServerError,
+)
 
 Answer = tuple[Mapping[str, Any], list[Mapping[str, Any]]]
 """The result and the entries of one request, as ldap3 shows them."""
@@ -48,7 +53,8 @@ Answer = tuple[Mapping[str, Any], list[Mapping[str, Any]]]
 class Connection:
     """Speaks for one thread at a time. After an error it must be closed.
 
-    what: begins the message of an error. Raises Invalid for what cannot be sent, and Transient.
+    what: begins the message of an error. Raises Invalid for what cannot be sent, Lost and
+    Transient.
     """
 
     def __init__(self, inner: ldap3.Connection, seconds: float) -> None:
@@ -128,7 +134,9 @@ class Connection:
         except _OURS as problem:
             raise Invalid(f"{what}: {brief(str(problem))}") from None
         except exceptions.LDAPException as problem:
-            raise Transient(f"{what}: {_reason(problem)}") from None
+            late = isinstance(problem, TimeoutError)
+            kind = Transient if late or not isinstance(problem, _ENDED) else Lost
+            raise kind(f"{what}: {_reason(problem)}") from None
         except Exception as problem:
             # Whatever ldap3's decoder stumbles on.
             raise Transient(f"{what}: the answer is damaged: {_reason(problem)}") from problem

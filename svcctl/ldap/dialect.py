@@ -34,7 +34,8 @@ class Dialect:
 
     uid: the attribute that never changes. name: the one that people log in with. rdn: the one that
     the name of a new entry begins with. people: the filter for people. shown: what has to be asked
-    for to know whether an account is active.
+    for to know whether an account is active. longest: octets of a name; more, OpenLDAP's database
+    answers with no better reason than `other` (80).
     """
 
     uid: str
@@ -44,6 +45,7 @@ class Dialect:
     classes: tuple[str, ...]
     group_class: GroupClass
     shown: str
+    longest: int
     search_controls: Sequence[Control] = ()
 
     def uid_of(self, entry: Entry) -> str:
@@ -88,6 +90,7 @@ OPENLDAP = Dialect(
     classes=("inetOrgPerson",),
     group_class="groupOfNames",
     shown=LOCKED_TIME,
+    longest=240,
 )
 WINDOWS = Dialect(
     uid="objectGUID",
@@ -97,6 +100,7 @@ WINDOWS = Dialect(
     classes=("top", "person", "organizationalPerson", "user"),
     group_class="group",
     shown=ACCOUNT_CONTROL,
+    longest=256,
     search_controls=(DOMAIN_SCOPE,),
 )
 DIALECTS: Mapping[DialectName, Dialect] = MappingProxyType(

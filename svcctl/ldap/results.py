@@ -46,6 +46,10 @@ class Code(IntEnum):
     AUTHORIZATION_DENIED = 123
 
 
+class Lost(Transient):
+    """The connection ended before there was an answer."""
+
+
 _RIGHTS = "the credentials are good, and do not allow this"
 _ENCRYPT = "the server wants an encrypted connection: use ldaps:// or tls.start = true"
 _LIMIT = "lift the server's limit for this bind_dn (OpenLDAP: limits … size=unlimited)"

@@ -1,6 +1,7 @@
 """An OpenLDAP server and an Active Directory of Samba, each with people, groups and a stranger."""
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -17,6 +18,7 @@ import trustme
 from ldap3.core.exceptions import LDAPException
 
 from svcctl.hooks.testing.server import Server, absent, program, running
+from svcctl.ldap.names import rdn
 
 PASSWORD = "S3rvice,of svcctl"
 ROOT_PASSWORD = "Adm1n-Passw0rd"
@@ -140,7 +142,7 @@ class Directory:
 
     def lets_in(self, name: str, password: str) -> bool:
         """Whether somebody may log in with this password."""
-        user = f"{name}@svc.test" if self.windows else f"uid={name},{self.people}"
+        user = f"{name}@svc.test" if self.windows else f"{rdn('uid', name)},{self.people}"
         with self.connected(user, password) as connection:
             return bool(connection.result["result"] == 0)
 
@@ -202,9 +204,10 @@ class Directory:
 
     def add_group(self, name: str, *members: str) -> str:
         """A group of these DNs; returns its own."""
-        dn = f"cn={name},{self.groups}"
+        dn = f"{rdn('cn', name)},{self.groups}"
         classes = ["group" if self.windows else "groupOfNames"]
-        given: dict[str, Any] = {"sAMAccountName": name} if self.windows else {"cn": name}
+        account = re.sub(r"[^\w ]", "", name)
+        given: dict[str, Any] = {"sAMAccountName": account} if self.windows else {"cn": name}
         if members:
             given["member"] = list(members)
         self.write(lambda connection: connection.add(dn, classes, given))
@@ -370,6 +373,7 @@ def provision(tool: str, folder: Path, address: str) -> Path:
         "ncalrpc dir": f"{folder}/ncalrpc",
         "server services": "ldap",
         "ldap server require strong auth": "no",  # the proxy of the tests reads along
+        "old password allowed period": "0",  # an hour by default, as in Windows
         "tls certfile": f"{folder}/server.pem",
         "tls keyfile": f"{folder}/server.key",
         "tls cafile": f"{folder}/ca.pem",

@@ -46,7 +46,11 @@ class Exchange:
 
 
 class Gone(Exception):
-    """The client gets no answer."""
+    """The client gets no answer, or only the beginning of one."""
+
+    def __init__(self, last: bytes = b"") -> None:
+        super().__init__()
+        self.last = last
 
 
 Ask = Callable[[], Awaitable[list[bytes]]]
@@ -152,9 +156,13 @@ class LdapProxy:
 
     def reset(self) -> None:
         """Transparent, with an empty log: as for the first test."""
+        self.restore()
+        self.log.clear()
+
+    def restore(self) -> None:
+        """As it was before anything was spoiled."""
         self._faults.clear()
         self._open = True
-        self.log.clear()
 
     # How it is done
 
@@ -199,7 +207,12 @@ class LdapProxy:
                 for piece in await self._answered(message, answers, server):
                     client.write(piece)
                 await client.drain()
-        except (Gone, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except Gone as gone:
+            if gone.last:
+                client.write(gone.last)
+            else:
+                _reset(client)
+        except (OSError, asyncio.CancelledError):
             _reset(client)
         finally:
             self._clients.discard(client)

@@ -9,7 +9,7 @@ from svcctl.config.ldap import DN, Attribute, Filter, LdapTree
 from svcctl.config.service import HookConfig
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.ldap.manager import PATHS, LdapManager
-from svcctl.ldap.dialect import DIALECTS
+from svcctl.ldap.dialect import DIALECTS, OPENLDAP
 from svcctl.ldap.names import domain
 from svcctl.model import Verb
 from svcctl.names import NameRule
@@ -87,8 +87,8 @@ class LdapHook(ServiceHook):
     config_class = LdapConfig
     manager_class = LdapManager
     version = "1"
-    # RFC 4519, 2.39: uid is compared without regard to case, and cut where X.520 did.
-    username_rule = NameRule(case_sensitive=False, max_length=256)
+    # RFC 4519, 2.39: uid is compared without regard to case.
+    username_rule = NameRule(case_sensitive=False, max_bytes=OPENLDAP.longest)
     nickname_rule = NameRule(min_length=0, max_length=256)
     group_rule = NameRule(max_length=64)
 

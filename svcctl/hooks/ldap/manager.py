@@ -212,6 +212,8 @@ class LdapManager(Manager):
         member already: whoever put it there meant someone else.
         """
         dn = f"{rdn(self._dialect.rdn, new.name)},{self._base}"
+        if len(new.name.encode()) > self._dialect.longest:
+            raise Invalid(f"{new.name!r}: longer than {self._dialect.longest} octets")
         for other in self._called(new.name, new.external_id, "(objectClass=*)"):
             what = "external id" if self._has(other, new.external_id) else "name"
             raise Conflict(f"{other.dn} has this {what} already")
