@@ -8,6 +8,7 @@ import pytest
 
 from svcctl.errors import Incomplete, NotFound
 from svcctl.hooks.ldap import LdapConfig, LdapHook
+from svcctl.hooks.testing import HookContract
 from svcctl.ldap.dialect import OPENLDAP, WINDOWS, expired
 from svcctl.ldap.messages import Entry
 from svcctl.model import User
@@ -31,16 +32,27 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LDAP_PASSWORD", "x")
 
 
+SETTINGS: dict[str, Any] = {
+    "server": "ldaps://ldap.example.org",
+    "bind_dn": "cn=svcctl,dc=example,dc=org",
+    "bind_password": {"env": "LDAP_PASSWORD"},
+    "base": "ou=people,dc=example,dc=org",
+}
+
+
 def hook(**settings: Any) -> LdapHook:
-    given = {
-        "hook": "ldap",
-        "server": "ldaps://ldap.example.org",
-        "bind_dn": "cn=svcctl,dc=example,dc=org",
-        "bind_password": {"env": "LDAP_PASSWORD"},
-        "base": "ou=people,dc=example,dc=org",
-        **settings,
-    }
-    return LdapHook("dir", LdapConfig.model_validate(given))
+    config = LdapConfig.model_validate({"hook": "ldap", **SETTINGS, **settings})
+    return LdapHook("dir", config)
+
+
+class TestOpenLdapHook(HookContract):
+    hook_class = LdapHook
+    settings = {**SETTINGS, "group_base": "ou=groups,dc=example,dc=org"}
+
+
+class TestActiveDirectoryHook(HookContract):
+    hook_class = LdapHook
+    settings = {**SETTINGS, "dialect": "active-directory"}
 
 
 # Settings
