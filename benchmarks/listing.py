@@ -64,11 +64,8 @@ def write_pages(path: Path, start: str = "u") -> None:
 
 
 def run(folder: Path) -> list[Row]:
-    build(folder, people=PEOPLE, services=1, hook="MemoryHook").close()
-    config = folder / "svcctl.toml"
-    text = config.read_text(encoding="utf-8")
-    named = text.replace("benchmarks.site:MemoryHook", "benchmarks.listing:PagesHook")
-    config.write_text(f'{named}pages = "pages"\n', encoding="utf-8")
+    hook = "benchmarks.listing:PagesHook"
+    build(folder, people=PEOPLE, services=1, hook=hook, more='pages = "pages"').close()
     write_pages(folder / "pages")
     svcctl = ("-m", "svcctl")
     drift, groups, decoding = in_turn(

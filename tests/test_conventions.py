@@ -914,6 +914,7 @@ OFFERS = {
     "svcctl services check l": "lab",
     "svcctl drift l": "lab",
     "svcctl adopt l": "lab",
+    "svcctl adopt lab --by ext": "external-id",
     "svcctl history 1": "1",
     "svcctl history a": "ada",
     "svcctl holds approve ": "1",
@@ -931,7 +932,7 @@ def test_values_are_completed_and_nothing_ever_fails(
     state: str,
 ) -> None:
     club.database.close()
-    known = {"sync-nickname"} | ({"lab"} if state != "unconfigured" else set())
+    known = {"sync-nickname"} | ({"lab", "external-id"} if state != "unconfigured" else set())
     if state == "whole":
         known |= {"ada", "bob", "1"}
     else:

@@ -18,7 +18,7 @@ from svcctl.runs.listing import listed, with_groups
 from svcctl.runs.plan import Problem, undecided
 from svcctl.runs.planner import managed_groups
 from svcctl.runs.records import as_shown
-from svcctl.runs.sieve import Sieve, Wants, default_policy
+from svcctl.runs.sieve import Sieve, default_policy
 from svcctl.store import accounts as account_rows
 from svcctl.store.census import stream
 from svcctl.store.database import Connection
@@ -110,7 +110,7 @@ class Comparison:
             and row[5] == remote.name
             and groups in (None, row[6])
             and nickname in (None, row[7])
-            and self._sieve.settled(row, Wants(user)[self._sieve])
+            and self._sieve.settled(row, self._sieve.wants(user))
         )
 
     def _compared(self, user: User, account: Account, remote: RemoteAccount) -> list[Finding]:

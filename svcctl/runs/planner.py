@@ -213,7 +213,7 @@ class Planner:
             if shown is None:
                 raise Incomplete(f"{hook.name} does not say who is in which group")
             as_known = sieve is not None and to_json(shown & managed) == row[6]
-            if sieve and as_known and sieve.settled(row, Wants(user)[sieve]):
+            if sieve and as_known and sieve.settled(row, sieve.wants(user)):
                 continue
             account = account_rows.from_row(row)
             real = shown & (managed | account.groups)
