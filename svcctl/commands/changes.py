@@ -30,13 +30,17 @@ def edit(
     dry_run: bool,
     sync: bool = True,
     yes: bool = False,
+    lock_timeout: str = "0s",
 ) -> None:
     """Make the changes in one transaction, show them, then bring the users' accounts in step.
 
     A dry run makes them too, plans what would follow, and takes everything back.
     """
     from svcctl.commands.follow import follow_up
+    from svcctl.commands.running import Asked
 
+    asked = Asked(dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, form=form)
+    asked.check()
     with session.database.write(keep=not dry_run) as connection:
         changes = make(connection, session.settings)
         ids = [change.user_id for change in changes]
@@ -44,11 +48,11 @@ def edit(
         if dry_run:
             _show(changes, form, dry_run=True, follows=follows)
             if follows:
-                follow_up(session, ids, connection=connection, dry_run=True, yes=yes, form=form)
+                follow_up(session, ids, asked, connection=connection)
             return
     _show(changes, form, dry_run=False, follows=follows)
     if follows:
-        follow_up(session, ids, connection=None, dry_run=False, yes=yes, form=form)
+        follow_up(session, ids, asked)
 
 
 def confirm(question: str, *, yes: bool, dry_run: bool) -> None:

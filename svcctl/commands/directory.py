@@ -9,8 +9,16 @@ import typer
 
 from svcctl.commands.changes import sentence
 from svcctl.commands.completion import complete_sources
-from svcctl.commands.options import DryRunOption, Format, FormatOption, JsonOption, YesOption
+from svcctl.commands.options import (
+    DryRunOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    LockTimeoutOption,
+    YesOption,
+)
 from svcctl.commands.output import Table, chosen, emit, plain, say, write, write_json, write_line
+from svcctl.commands.running import Asked
 from svcctl.commands.session import Session, open_session
 from svcctl.errors import ExitCode, LockedError, UsageError, gravest
 
@@ -57,6 +65,7 @@ def pull(
     ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -69,6 +78,8 @@ def pull(
     from svcctl.tasks.directory import open_sources, pull_sources
 
     form = chosen(form, json)
+    asked = Asked(dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, form=form)
+    asked.check()
     with open_session(ctx) as session:
         names = _names(session, source or [], accept_missing)
 
@@ -78,9 +89,7 @@ def pull(
             _show(pulled, form, session, dry_run=dry_run, follows=follows)
             if follows:
                 try:
-                    follow_up(
-                        session, ids, connection=connection, dry_run=dry_run, yes=yes, form=form
-                    )
+                    follow_up(session, ids, asked, connection=connection)
                 except typer.Exit as done:
                     return ExitCode(done.exit_code)
             return ExitCode.OK

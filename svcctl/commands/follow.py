@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from svcctl.commands.options import Format
+from svcctl.commands.output import say
 from svcctl.commands.running import Asked, execute, finish
 from svcctl.commands.session import Session
+from svcctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from svcctl.store.database import Connection
@@ -13,15 +14,13 @@ if TYPE_CHECKING:
 def follow_up(
     session: Session,
     user_ids: list[int],
+    asked: Asked,
     *,
-    connection: "Connection | None",
-    dry_run: bool,
-    yes: bool,
-    form: Format,
+    connection: "Connection | None" = None,
 ) -> None:
     """Bring these users' accounts in step, print the report, exit with its code if it is not 0.
 
-    connection: with dry_run, the transaction in which the change was made and will be rolled back.
+    connection: in a dry run, the transaction in which the change was made and will be rolled back.
     Alliance Auth's signals do the same at these moments.
     """
     if not user_ids or not session.settings.services:
@@ -29,7 +28,6 @@ def follow_up(
     from svcctl.store.census import Selection
     from svcctl.tasks.task import AFTER_CHANGE
 
-    asked = Asked(dry_run=dry_run, yes=yes, form=form)
     report = execute(
         session,
         AFTER_CHANGE,
@@ -39,4 +37,7 @@ def follow_up(
         connection=connection,
         force=True,
     )
-    finish(session, report, form)
+    busy = any(problem.code is ExitCode.TRY_LATER for problem in report.problems)
+    if busy or report.declined:
+        say("the change is made; the next sync brings the accounts in step")
+    finish(session, report, asked.form, declined="no account was changed")

@@ -7,7 +7,14 @@ import typer
 
 from svcctl.commands.changes import SyncOption, confirm, edit
 from svcctl.commands.completion import complete_groups
-from svcctl.commands.options import DryRunOption, Format, FormatOption, JsonOption, YesOption
+from svcctl.commands.options import (
+    DryRunOption,
+    Format,
+    FormatOption,
+    JsonOption,
+    LockTimeoutOption,
+    YesOption,
+)
 from svcctl.commands.output import Table, chosen, emit, plain
 from svcctl.commands.session import open_session
 from svcctl.commands.users import NamedUsers
@@ -54,13 +61,24 @@ def add(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
     """Put users into a group, new or not; no source takes them out again."""
     from svcctl.tasks import edits
 
-    _move(ctx, edits.put_in, group, users, chosen(form, json), dry_run=dry_run, sync=sync, yes=yes)
+    _move(
+        ctx,
+        edits.put_in,
+        group,
+        users,
+        chosen(form, json),
+        dry_run=dry_run,
+        sync=sync,
+        yes=yes,
+        lock_timeout=lock_timeout,
+    )
 
 
 @app.command()
@@ -71,6 +89,7 @@ def remove(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -78,7 +97,15 @@ def remove(
     from svcctl.tasks import edits
 
     _move(
-        ctx, edits.take_out, group, users, chosen(form, json), dry_run=dry_run, sync=sync, yes=yes
+        ctx,
+        edits.take_out,
+        group,
+        users,
+        chosen(form, json),
+        dry_run=dry_run,
+        sync=sync,
+        yes=yes,
+        lock_timeout=lock_timeout,
     )
 
 
@@ -90,13 +117,24 @@ def unset(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
     """Forget what operators said about users in a group; the next pull decides."""
     from svcctl.tasks import edits
 
-    _move(ctx, edits.unset, group, users, chosen(form, json), dry_run=dry_run, sync=sync, yes=yes)
+    _move(
+        ctx,
+        edits.unset,
+        group,
+        users,
+        chosen(form, json),
+        dry_run=dry_run,
+        sync=sync,
+        yes=yes,
+        lock_timeout=lock_timeout,
+    )
 
 
 @app.command()
@@ -106,6 +144,7 @@ def delete(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -125,6 +164,7 @@ def delete(
             dry_run=dry_run,
             sync=sync,
             yes=yes,
+            lock_timeout=lock_timeout,
         )
 
 
@@ -138,6 +178,7 @@ def _move(
     dry_run: bool,
     sync: bool,
     yes: bool,
+    lock_timeout: str,
 ) -> None:
     from svcctl.commands.running import user_ids
 
@@ -150,4 +191,5 @@ def _move(
             dry_run=dry_run,
             sync=sync,
             yes=yes,
+            lock_timeout=lock_timeout,
         )

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 COLUMNS = ("service", "user", "account", "operation", "change", "status", "reason", "error")
 
 
-def render(report: "Report", form: Format, *, quiet: bool = False) -> None:
+def render(
+    report: "Report", form: Format, *, quiet: bool = False, declined: str = "nothing was done"
+) -> None:
     """Text, one JSON document, NDJSON events, or CSV rows; nothing where nothing happened."""
     match form:
         case Format.JSON:
@@ -32,7 +34,7 @@ def render(report: "Report", form: Format, *, quiet: bool = False) -> None:
             emit(Table("report", COLUMNS, rows), form)
             _differences(report)
         case Format.TEXT:
-            _text(report, quiet=quiet)
+            _text(report, quiet=quiet, declined=declined)
 
 
 def event(applied: "Applied") -> dict[str, Any]:
@@ -115,7 +117,7 @@ def change(row: Mapping[str, Any]) -> str:
     return " ".join(signed) or str(args.get("nickname") or args.get("name") or "")
 
 
-def _text(report: "Report", *, quiet: bool) -> None:
+def _text(report: "Report", *, quiet: bool, declined: str) -> None:
     rows = [
         {**row, "change": change(row), "why": row["error"] or row["reason"]}
         for row in report.rows()
@@ -146,7 +148,7 @@ def _text(report: "Report", *, quiet: bool) -> None:
     if report.held and not (report.dry_run or report.differences):
         say("hint: look at them with: svcctl holds list")
     if not quiet and not report.differences and sys.stderr.isatty():
-        say(_sentence(report))
+        say(declined if report.declined else _sentence(report))
 
 
 def problem_row(problem: "Problem") -> dict[str, Any]:
@@ -192,8 +194,6 @@ def _sentence(report: "Report") -> str:
     for counted in report.counts().values():
         for status, number in counted.items():
             totals[status] = totals.get(status, 0) + number
-    if report.declined:
-        return "nothing was done"
     if not totals:
         return "in sync" if not report.exit_code else "nothing was changed"
     return ", ".join(f"{number} {status}" for status, number in totals.items())

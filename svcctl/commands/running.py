@@ -42,6 +42,11 @@ class Asked:
     max_runtime: str | None = None
     form: Format = Format.TEXT
 
+    def check(self) -> None:
+        """Raise UsageError for what is no duration, before anything is done."""
+        _seconds(self.max_runtime, "--max-runtime")
+        _seconds(self.lock_timeout, "--lock-timeout")
+
 
 def run_command(
     ctx: typer.Context, task: "Task", asked: Asked, command: str, *, untouched: bool = False
@@ -60,9 +65,14 @@ def run_command(
         finish(session, report, asked.form)
 
 
-def finish(session: Session, report: "Report", form: Format) -> None:
-    """Render the report; raise Exit with its code when that is not 0."""
-    render(report, form, quiet=session.invocation.quiet)
+def finish(
+    session: Session, report: "Report", form: Format, *, declined: str = "nothing was done"
+) -> None:
+    """Render the report; raise Exit with its code when that is not 0.
+
+    declined: what is said on a terminal when the operator said no.
+    """
+    render(report, form, quiet=session.invocation.quiet, declined=declined)
     if report.exit_code:
         raise typer.Exit(int(report.exit_code))
 

@@ -13,6 +13,7 @@ from svcctl.commands.options import (
     FormatOption,
     GroupOption,
     JsonOption,
+    LockTimeoutOption,
     StateOption,
     UsersArgument,
     YesOption,
@@ -154,6 +155,7 @@ def add(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -182,6 +184,7 @@ def add(
             dry_run=dry_run,
             sync=sync,
             yes=yes,
+            lock_timeout=lock_timeout,
         )
 
 
@@ -209,6 +212,7 @@ def set_(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -236,6 +240,7 @@ def set_(
             dry_run=dry_run,
             sync=sync,
             yes=yes,
+            lock_timeout=lock_timeout,
         )
 
 
@@ -246,6 +251,7 @@ def remove(
     sync: SyncOption = True,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    lock_timeout: LockTimeoutOption = "0s",
     form: FormatOption = Format.TEXT,
     json: JsonOption = False,
 ) -> None:
@@ -264,6 +270,7 @@ def remove(
             dry_run=dry_run,
             sync=sync,
             yes=True,
+            lock_timeout=lock_timeout,
         )
 
 

@@ -1,9 +1,12 @@
 """`svcctl users`: looking at people, and what an operator says of them."""
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from svcctl.locks import service_locks
 
 if TYPE_CHECKING:
     from tests.conftest import Prepared, Site, Svcctl
@@ -304,3 +307,53 @@ def test_the_accounts_of_a_changed_user_follow(club: "Site", svcctl: "Svcctl") -
     refused = svcctl("users", "forget", "ada")
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: ada still has an account on chat\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        (["users", "set", "ada", "email=new@x"], ["users", "set", "ada", "--unset", "email"]),
+        (["groups", "add", "fleet", "ada"], ["groups", "delete", "fleet"]),
+    ],
+    ids=["users", "groups"],
+)
+def test_what_follows_a_change_waits_for_another_run_if_told_to(
+    club: "Site", svcctl: "Svcctl", change: list[str], undo: list[str]
+) -> None:
+    club.configure(CONFIG + CHAT)
+    assert svcctl("sync", "--all").exit_code == 0
+    with service_locks(club.database, ["chat"], timeout=0, holder="sync"):
+        done = svcctl(*change)
+        assert (done.exit_code, done.stdout.startswith("ada: ")) == (75, True)
+        assert "chat: another run is at work: sync (pid " in done.stderr
+        assert done.stderr.splitlines()[0] == (
+            "the change is made; the next sync brings the accounts in step"
+        )
+        assert svcctl(*undo, "--no-sync").exit_code == 0
+        before = snapshot(club)
+        refused = svcctl(*change, "--lock-timeout", "soon")
+        assert (refused.exit_code, snapshot(club)) == (2, before)
+        assert refused.stderr.startswith("error: --lock-timeout: not a duration: 'soon'")
+    assert svcctl(*change, "--lock-timeout", "5s").exit_code == 0
+
+
+def test_a_no_leaves_the_accounts_to_the_next_sync(club: "Site", svcctl: "Svcctl") -> None:
+    club.configure(CONFIG + CHAT)
+    assert svcctl("users", "add", "eve", "--group", "corp").exit_code == 0
+    assert svcctl("sync", "--all").exit_code == 0
+    done = svcctl("users", "set", "eve", "--inactive", stdin="n\n")
+    assert (done.exit_code, done.stdout.splitlines()[0][:27]) == (1, "eve: active: true -> false;")
+    assert done.stderr.endswith(
+        "the change is made; the next sync brings the accounts in step\nno account was changed\n"
+    )
+    assert {row["status"] for row in club.rows("SELECT status FROM accounts")} == {"active"}
+    assert svcctl("sync", "--all").exit_code == 0
+    assert "disabled" in {row["status"] for row in club.rows("SELECT status FROM accounts")}
+
+
+def test_the_wait_for_another_run_ends_when_the_time_is_up(club: "Site", svcctl: "Svcctl") -> None:
+    club.configure(CONFIG + CHAT)
+    with service_locks(club.database, ["chat"], timeout=0, holder="sync"):
+        began = time.monotonic()
+        done = svcctl("users", "set", "ada", "--superuser", "--lock-timeout", "1s")
+        assert (done.exit_code, time.monotonic() - began >= 1) == (75, True)
