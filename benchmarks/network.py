@@ -1,7 +1,12 @@
 """Over HTTP: 50 ms latency, limits that are declared, said or only enforced, and a long listing."""
 
+import itertools
+import json
+import threading
 import time
 from pathlib import Path
+
+import requests
 
 from benchmarks.measure import Row, command, in_turn, peak
 from benchmarks.remote import Running, Settings, running
@@ -16,6 +21,7 @@ from svcctl.tasks.task import SYNC
 LATENCY = 0.05
 WIDTH = 16
 PEOPLE = 1600
+CREATES = "groups.enabled = false\nsync_names = false\n"
 CALLS = 100
 PER = 2
 WINDOWS = 30
@@ -57,25 +63,55 @@ def _apply(folder: Path, remote: Running, people: int, more: str) -> tuple[int, 
     return len(report.applied), elapsed
 
 
+def _bare(remote: Running, people: int) -> float:
+    """Seconds for as many creates by plain requests, each thread with a connection of its own."""
+
+    def work() -> None:
+        with requests.Session() as session:
+            for _ in range(people // WIDTH):
+                body = json.dumps({"userName": "x", "externalId": "y"})
+                session.post(f"{remote.url}/Users", data=body, timeout=30).json()
+
+    threads = [threading.Thread(target=work) for _ in range(WIDTH)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - start
+
+
 def _latency(folder: Path) -> list[Row]:
-    alone = "groups.enabled = false\nsync_names = false\n"
     at_once = f"concurrency = {WIDTH}\n"
-    with running(folder / "1", Settings(latency=LATENCY)) as remote:
-        done, elapsed = _apply(folder / "1", remote, PEOPLE, at_once + alone)
-    with running(folder / "6", Settings(latency=LATENCY)) as remote:
-        _, longer = _apply(folder / "6", remote, PEOPLE // 2, at_once)
-        requests = len(remote.log()["passed"])
+    rounds = itertools.count()
+
+    def creates() -> float:
+        place = folder / str(next(rounds))
+        with running(place, Settings(latency=LATENCY)) as remote:
+            done, elapsed = _apply(place, remote, PEOPLE, at_once + CREATES)
+            assert done == PEOPLE, done
+        return elapsed
+
+    def bare() -> float:
+        with running(folder / str(next(rounds)), Settings(latency=LATENCY)) as remote:
+            return _bare(remote, PEOPLE)
+
+    elapsed, plain = in_turn(creates, bare, rounds=3)
+    place = folder / "more"
+    with running(place, Settings(latency=LATENCY)) as remote:
+        _, longer = _apply(place, remote, PEOPLE // 4, at_once)
+        asked = len(remote.log()["passed"])
     what = f"over HTTP, 50 ms, {WIDTH} at once"
     return [
-        Row(f"apply {what}: creates / ideal", elapsed, done * LATENCY / WIDTH, 1.2),
-        Row("  with names and 5 groups each / its requests", longer, requests * LATENCY / WIDTH, 2),
+        Row(f"apply {what}: creates / ideal", elapsed, PEOPLE * LATENCY / WIDTH, 1.2),
+        Row("  / the same by plain requests in threads", elapsed, plain, 1.2),
+        Row("  with names and 5 groups each / its requests", longer, asked * LATENCY / WIDTH, 2),
     ]
 
 
 def _limits(folder: Path) -> list[Row]:
     """The second half of a run is steady; until then a limit that is only enforced is learned."""
     rows = []
-    alone = "groups.enabled = false\nsync_names = false\n"
     for says, declared in (
         ("nothing", ""),
         ("retry-after", ""),
@@ -84,7 +120,7 @@ def _limits(folder: Path) -> list[Row]:
     ):
         place = folder / f"{says}{bool(declared)}"
         with running(place, Settings(latency=0.01, calls=CALLS, per=PER, says=says)) as remote:
-            _apply(place, remote, CALLS * WINDOWS, alone + declared)
+            _apply(place, remote, CALLS * WINDOWS, CREATES + declared)
             log = remote.log()
         passed, refused = log["passed"], log["refused"]
         middle, end = passed[len(passed) // 2], passed[-1]
