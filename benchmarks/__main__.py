@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import (
     applying,
+    ldap,
     listing,
     network,
     no_change,
@@ -26,6 +27,8 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "listing": listing.run,
     "pipelines": pipelines.run,
     "network": network.run,
+    "openldap": ldap.openldap,
+    "samba": ldap.samba,
 }
 
 
