@@ -218,7 +218,7 @@ def _kind(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(kind for part in inner if (kind := _kind(part))))
     if origin in (frozenset, tuple, list, set):
-        return f"list of {_kind(inner[0])}s"
+        return f"list of {_plural(_kind(inner[0]))}"
     if origin is dict:
         return f"table of {_plural(_kind(inner[1]))}"
     if hasattr(annotation, "__metadata__"):
