@@ -297,17 +297,15 @@ def _own(user: Resource) -> frozenset[str]:
 
 def _shown(value: Any) -> str | tuple[str, ...] | None:
     """A text; of a multi-valued attribute all of them, the primary one first (RFC 7643, 2.4)."""
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):
         return value or None
     if not isinstance(value, list):
         return None
-    ranked = sorted(filter(_is_object, value), key=lambda one: one.get("primary") is not True)
+    ranked = [one for one in value if isinstance(one, dict)]
+    if len(ranked) > 1:
+        ranked.sort(key=lambda one: one.get("primary") is not True)
     texts = [one.get("value") for one in ranked]
-    return tuple(text for text in texts if isinstance(text, str) and text)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+    return tuple([text for text in texts if isinstance(text, str) and text])
 
 
 def _text(value: Any) -> str | None:

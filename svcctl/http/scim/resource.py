@@ -1,5 +1,6 @@
 """A SCIM resource (RFC 7643, 3): a JSON object with an id, and what is where in it."""
 
+from functools import lru_cache
 from typing import Any
 
 from svcctl.errors import Incomplete
@@ -16,11 +17,17 @@ def at(resource: Resource, path: str) -> Any:
     path: `title`, `name.givenName`, or with the schema of an extension before it, as
     `urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department` (RFC 7644, 3.10).
     """
-    schema, _, path = path.rpartition(":")
-    value: Any = resource.get(schema) if schema and schema not in (USER, GROUP) else resource
-    for part in path.split("."):
+    value: Any = resource
+    for part in _parts(path):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+@lru_cache(maxsize=256)
+def _parts(path: str) -> tuple[str, ...]:
+    schema, _, path = path.rpartition(":")
+    inner = tuple(path.split("."))
+    return (schema, *inner) if schema and schema not in (USER, GROUP) else inner
 
 
 def put(resource: Resource, path: str, value: Any) -> None:
@@ -79,11 +86,8 @@ def own_groups(user: Resource) -> frozenset[str] | None:
     groups = user.get("groups")
     if not isinstance(groups, list):
         return frozenset()
-    names = set()
-    for group in groups:
-        name = group.get("display") if isinstance(group, dict) else None
-        if not isinstance(name, str) or not name:
-            return None
-        if group.get("type") != "indirect":
-            names.add(name)
-    return frozenset(names)
+    try:
+        names = [one["display"] for one in groups if one.get("type") != "indirect"]
+    except (AttributeError, KeyError):
+        return None
+    return frozenset(names) if all(names) and {*map(type, names)} <= {str} else None
