@@ -170,6 +170,7 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("accounts refresh", ["--all", "--service", "lab"], drifted, 0),
     ("accounts hold", ["ada"], None, 0),
     ("accounts hold", ["ada", "--release"], pinned, 0),
+    ("services new", ["guild"], None, 0),
     ("services pause", ["lab"], None, 0),
     ("services resume", ["lab"], paused, 0),
     ("apply", ["plan.json"], saved, 0),
