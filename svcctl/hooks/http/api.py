@@ -173,7 +173,14 @@ class Api:
             readable = document is not _UNREADABLE
             if not readable:
                 document = None
-            if problem := self._judged(step, known, private, answer, document):
+            if problem := self._judged(step, private, answer, document):
+                return problem
+            if step.expect and not readable:
+                return Transient(
+                    f"{answer.source}: {answer.status}, and nothing that can be read",
+                    hint="whether it was done is not known: it is looked at, or tried again",
+                )
+            if problem := self._unexpected(step, known, private, answer, document):
                 return problem
             # An API that speaks JSON answers no request with a page: somebody else did.
             if not readable and (reads or (common and _is_page(answer))):
@@ -201,17 +208,20 @@ class Api:
 
     # Judging
 
+    def _said(self, private: set[str], answer: Answer, document: Any) -> str:
+        text = self._message.of(document) if self._message is not None else None
+        if not isinstance(text, str):
+            text = detail(_cleaned(answer, private))
+        return brief(redacted(text, private))
+
     def _judged(
-        self, step: Step, known: Values, private: set[str], answer: Answer, document: Any
+        self, step: Step, private: set[str], answer: Answer, document: Any
     ) -> ManagerError | None:
-        def said() -> str:
-            text = self._message.of(document) if self._message is not None else None
-            if not isinstance(text, str):
-                text = detail(_cleaned(answer, private))
-            return brief(redacted(text, private))
+        """What an answer that is no yes means."""
 
         def error(kind: type[ManagerError] | None, hint: str | None) -> ManagerError:
-            return self._client.error(answer, kind, said=said(), hint=hint)
+            said = self._said(private, answer, document)
+            return self._client.error(answer, kind, said=said, hint=hint)
 
         status, login = answer.status, self._login
         if login and (status == 401 or (login.expired and login.expired.holds(document))):
@@ -230,14 +240,20 @@ class Api:
             )
         if not 200 <= status < 300:
             return error(None, None)
+        return None
+
+    def _unexpected(
+        self, step: Step, known: Values, private: set[str], answer: Answer, document: Any
+    ) -> ManagerError | None:
+        """What a yes means that is not as the step expects."""
         for expression, template in step.expect.items():
             wanted = template.value(known) if isinstance(template, Template) else template
             found = expression.of(document)
             if not _same(found, wanted):
                 shown = redacted(f"{expression} is {found!r}, not {wanted!r}", private)
-                text = f": {words}" if (words := said()) else ""
+                text = f": {words}" if (words := self._said(private, answer, document)) else ""
                 return Invalid(
-                    f"{answer.source}: {status}, but {brief(shown)}{text}",
+                    f"{answer.source}: {answer.status}, but {brief(shown)}{text}",
                     hint="it said yes and did something else; see whether the credentials allow it",
                 )
         return None

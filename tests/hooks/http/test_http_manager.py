@@ -237,6 +237,18 @@ def test_an_expectation_compares_the_answer_with_the_request(club: Club, built: 
         manager.change_groups("2", frozenset({"commanders"}), NONE)
 
 
+def test_an_answer_that_cannot_be_read_is_no_refusal(club: Club, built: Built) -> None:
+    """The change may have been made: that it is not as expected, nobody has said."""
+    put = 'method = "PUT"\n'
+    manager = built((put, put + 'expect = { "added[0]" = "{group_id}" }\n'))
+    manager.create_account(ADA)
+    bodies = iter(("", '{"added": ["1', "<html>gone</html>"))
+    club.answer = lambda method, _: (200, next(bodies), {}) if method == "PUT" else None
+    for _ in range(3):
+        with pytest.raises(Transient):
+            manager.change_groups("2", frozenset({"staff"}), NONE)
+
+
 def test_a_taken_name_is_a_conflict(club: Club, built: Built) -> None:
     manager = built()
     manager.create_account(ADA)
