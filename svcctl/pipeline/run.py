@@ -24,6 +24,7 @@ from svcctl.pipeline.settings import Lookup
 from svcctl.pipeline.step import SURROUNDINGS, Step
 from svcctl.pipeline.strategy import Strategy
 from svcctl.pipeline.unit import UnitOfWork
+from svcctl.pipeline.user import PipelineUser
 from svcctl.runs.engine import current_actor
 from svcctl.store import associations, partials
 from svcctl.store.database import Database, Row
@@ -246,9 +247,7 @@ class Runner:
     ) -> dict[str, Any]:
         user = None
         if start.username is not None:
-            user = strategy.unit.named(start.username)
-            if user is None:
-                raise UsageError(f"no such user: {start.username}", hint="see: svcctl users list")
+            user = _person(strategy.unit, start.username)
         elif pipeline.kind == "disconnect":
             raise UsageError("a disconnect pipeline needs somebody", hint="give --user NAME")
         context: dict[str, Any] = {
@@ -263,9 +262,7 @@ class Runner:
     def _refuse_other(unit: UnitOfWork, context: Mapping[str, Any], username: str | None) -> None:
         if username is None:
             return
-        mine = unit.named(username)
-        if mine is None:
-            raise UsageError(f"no such user: {username}", hint="see: svcctl users list")
+        mine = _person(unit, username)
         theirs = context.get("user")
         if theirs is not None and theirs != mine:
             raise Refused(
@@ -334,6 +331,14 @@ class Runner:
             _finish_login(one)
         if outcome.kind in ("done", "paused"):
             self._ending.keep(one, outcome, keeping)
+
+
+def _person(unit: UnitOfWork, username: str) -> PipelineUser:
+    """The user that the command line names. Raises UsageError."""
+    user = unit.named(username)
+    if user is None:
+        raise UsageError(f"no such user: {username}", hint="see: svcctl users list")
+    return user
 
 
 def _finish_login(one: Attempt) -> None:

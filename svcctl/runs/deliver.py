@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from svcctl.clock import now, stamp
 from svcctl.config.notify import Notify, is_address
-from svcctl.errors import ExitCode, SvcctlError
+from svcctl.errors import ConfigError, ExitCode, StoreError, SvcctlError
 from svcctl.locks import NOTIFY, Locks
 from svcctl.notify import open_channel
 from svcctl.notify.channel import Channel, Later, Letter, Outage, Refused, line, lines
@@ -118,13 +118,20 @@ class _Delivery:
 
     def _send(self, row: Mapping[str, Any]) -> None:
         if row["sealed"] is not None:
-            row = {**row, "message": self._vault.unseal(row["sealed"], SEALED)}
+            row = {**row, "message": self._unsealed(row["sealed"])}
         wrong = self._channel.send(_letter(row, self._settings))
         with self._database.write() as connection:
             rows.sent(connection, row["id"], error=wrong)
         if wrong:
             self._said.append(f"not sent to every operator: {wrong}")
         self._in_a_row = 0
+
+    def _unsealed(self, sealed: str) -> str:
+        """Raises Later where it cannot be read: the others are sent nevertheless."""
+        try:
+            return self._vault.unseal(sealed, SEALED)
+        except (ConfigError, StoreError) as error:
+            raise Later(error.message, hint=error.hint) from None
 
     def _delay(
         self, row: Mapping[str, Any], error: Later, refused: list[tuple[Mapping[str, Any], str]]

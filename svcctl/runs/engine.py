@@ -115,7 +115,7 @@ def run(
             notices.tell_stopped(site, options.command or task.name, error)
         raise
     # The locks are free by now: a slow mail server keeps no other run waiting.
-    with _signals(one.stop):
+    with until_signal(one.stop):
         everybody = selection.everybody and options.only is None
         notices.tell(site, report, everybody=everybody, stop=one.stop)
     return report
@@ -252,7 +252,7 @@ class _Run:
     # The real thing
 
     def perform(self) -> Report:
-        with _signals(self.stop):
+        with until_signal(self.stop):
             self._lock()
             unfinished, verified = self._verify()
             states = None
@@ -471,7 +471,7 @@ def _unusable(service: str, error: SvcctlError) -> Problem:
 
 
 @contextmanager
-def _signals(stop: Stop) -> Iterator[None]:
+def until_signal(stop: Stop) -> Iterator[None]:
     """SIGINT and SIGTERM end the run between operations; a second one ends it at once."""
 
     def ask(number: int, _frame: object) -> None:

@@ -12,20 +12,12 @@ from svcctl.store.chunks import chunks
 from svcctl.store.tables import LARGEST_ID, paused_services, runs
 from svcctl.store.texts import legible
 
+_INSERT = insert(runs)
+
 
 def begin(connection: Connection, *, command: str, actor: str, host: str, pid: int) -> int:
     """Record that a run starts; its id."""
-    result = connection.execute(
-        insert(runs).values(
-            command=legible(command),
-            actor=legible(actor),
-            host=legible(host),
-            pid=pid,
-            started_at=stamp(),
-        )
-    )
-    assert result.inserted_primary_key is not None
-    return int(result.inserted_primary_key[0])
+    return _insert(connection, command=command, actor=actor, host=host, pid=pid, started_at=stamp())
 
 
 def record(
@@ -40,22 +32,24 @@ def record(
 ) -> int:
     """Record a run that began and ends with this transaction; its id."""
     moment = stamp()
-    values = {
-        "command": legible(command),
-        "actor": legible(actor),
-        "host": legible(host),
-        "pid": pid,
-        "started_at": moment,
-        "ended_at": moment,
-        "exit_code": exit_code,
-        "summary": to_json(summary),
-    }
-    result = connection.execute(_INSERT, values)
+    return _insert(
+        connection,
+        command=command,
+        actor=actor,
+        host=host,
+        pid=pid,
+        started_at=moment,
+        ended_at=moment,
+        exit_code=exit_code,
+        summary=to_json(summary),
+    )
+
+
+def _insert(connection: Connection, *, command: str, actor: str, host: str, **values: Any) -> int:
+    texts = {"command": legible(command), "actor": legible(actor), "host": legible(host)}
+    result = connection.execute(_INSERT, {**texts, **values})
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
-
-
-_INSERT = insert(runs)
 
 
 def end(connection: Connection, run_id: int, *, exit_code: int, summary: Mapping[str, Any]) -> None:

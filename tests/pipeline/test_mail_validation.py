@@ -160,6 +160,29 @@ def test_an_outage_of_the_mail_server_loses_no_code_and_it_waits_encrypted(
     assert one.rows("SELECT sealed FROM notifications") == [{"sealed": None}]
 
 
+def test_a_code_whose_key_is_gone_waits_and_keeps_no_other_message_back(
+    mailing: "Callable[..., Site]",
+    svcctl: "Svcctl",
+    sink: Sink,
+) -> None:
+    one = mailing()
+    paused(svcctl)
+    one.execute(
+        "INSERT INTO notifications (title, message, key, created_at, attempts)"
+        " VALUES ('news', 'something', 'k', '2026-01-01T00:00:00Z', 0)"
+    )
+    (one.folder / "svcctl.key").rename(one.folder / "elsewhere.key")
+    sink.start()
+    done = svcctl("retry")
+    assert done.exit_code == 0, done
+    assert "vault_key" in done.stderr
+    assert [mail.subject for mail in sink.mails] == ["[svcctl] news"]
+    (one.folder / "elsewhere.key").rename(one.folder / "svcctl.key")
+    one.execute("UPDATE notifications SET next_attempt_at = NULL")
+    assert svcctl("retry").exit_code == 0
+    assert code_in(sink.mails[1].body)
+
+
 @pytest.mark.parametrize(
     ("settings", "asked"),
     [

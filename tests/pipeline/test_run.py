@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -430,6 +431,23 @@ def test_a_batch_that_is_stopped_says_where_to_go_on(
     assert "stopped after line 1; go on with: --from-line 2" in done.stderr
     assert svcctl(*words, "--from-line", "2").exit_code == 0
     assert len(one.rows("SELECT id FROM users")) == 5
+
+
+def test_a_signal_while_a_service_is_at_work_ends_the_batch_too(
+    club: "Callable[..., Site]", svcctl: "Svcctl"
+) -> None:
+    one = club(*JOIN, settings='JOIN_GROUPS = ["staff"]')
+    lines = [json.dumps({"response": {**ME, "id": n, "login": f"user{n}"}}) for n in range(1, 4)]
+    one.write("people.ndjson", "\n".join(lines))
+    text = (one.folder / "svcctl.toml").read_text()
+    one.configure(text.replace('path = "lab.sqlite"', 'path = "lab.sqlite"\nlatency = 1'))
+    timer = threading.Timer(0.7, signal.raise_signal, (signal.SIGTERM,))
+    timer.start()
+    done = svcctl("pipeline", "run", "join", "--batch", "people.ndjson")
+    timer.join()
+    assert done.exit_code == ExitCode.TERMINATED
+    assert "stopped after line 1; go on with: --from-line 2" in done.stderr
+    assert len(one.rows("SELECT id FROM users")) == 1
 
 
 def test_two_who_want_one_name_get_two(club: "Callable[..., Site]", svcctl: "Svcctl") -> None:

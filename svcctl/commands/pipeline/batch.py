@@ -1,7 +1,6 @@
 """`svcctl pipeline run --batch`: one run a line, one line of result each."""
 
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from svcctl.pipeline.outcome import Outcome
     from svcctl.pipeline.run import Runner
 
+_SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _KEYS = frozenset({"response", "user", "backend", "set", "id"})
 
 
@@ -39,10 +39,14 @@ def run_batch(
 
     A signal ends the batch after the line that is being run; the results say which came last.
     """
+    from svcctl.runs.engine import until_signal
+    from svcctl.runs.lane import Stop
+
+    stop = Stop()
     with (
         open_session(ctx) as session,
         _lines(place) as lines,
-        _signals() as stop,
+        until_signal(stop),
         _progress(session) as advance,
     ):
         batch = _Batch(session, pipeline, backend, values, dry_run=dry_run)
@@ -51,11 +55,14 @@ def run_batch(
             if number < start or not line.strip():
                 continue
             row = batch.run(number, line)
-            codes[ExitCode(row["exit_code"])] += 1
+            code = ExitCode(row["exit_code"])
+            codes[code] += 1
             _tell(row, form)
             advance()
-            if stop:
-                codes[ExitCode(stop[0])] += 1
+            if code in _SIGNALS:  # one that came while services were at work ended their run
+                stop.now(code)
+            if stop.code is not None:
+                codes[stop.code] += 1
                 say(f"stopped after line {number}; go on with: --from-line {number + 1}")
                 break
         batch.end(codes)
@@ -215,24 +222,6 @@ def _bounded(file: IO[str], place: str) -> Iterator[str]:
         raise SourceError(
             f"--batch {place}: not UTF-8 text", hint="what came before it was run"
         ) from error
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Filled by the first signal; a second one ends the command at once."""
-    asked: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(128 + number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
