@@ -24,11 +24,17 @@ def given_attributes(settings: Settings, values: list[str]) -> dict[str, Any]:
     return found
 
 
-def _decoded(key: str, text: str) -> Any:
+def strict_json(text: str) -> Any:
+    """What JSON says (RFC 8259), without NaN and infinities. Raises ValueError, RecursionError."""
+
     def refuse(name: str) -> Any:
         raise ValueError(name)
 
+    return json.loads(text, parse_constant=refuse)
+
+
+def _decoded(key: str, text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=refuse)
+        return strict_json(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{key.removesuffix(':')}: not JSON: {text[:80]}") from error

@@ -361,6 +361,7 @@ def test_no_such_things_are_usage_errors_with_the_closest_name(
         (("resume", "nothing"), "no such partial"),
         (("run", "join", "--set", "x"), "--set: not K=V"),
         (("run", "join", "--set", "x:=[1"), "--set x: not JSON"),
+        (("run", "join", "--set", "x:=NaN"), "--set x: not JSON"),
         (("run", "join", "-r", "nowhere.json"), "nowhere.json: cannot be read"),
     ):
         done = svcctl("pipeline", *words)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from svcctl.commands.attributes import strict_json
 from svcctl.commands.completion import complete_pipelines, complete_users
 from svcctl.commands.output import ask
 from svcctl.commands.session import Session
@@ -67,7 +68,7 @@ def given_values(texts: list[str] | None) -> dict[str, Any]:
 
 def _decoded(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return strict_json(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--set {name}: not JSON", hint=f"text is --set {name}=…") from error
 
@@ -94,7 +95,7 @@ def read_response(place: str | None) -> dict[str, Any]:
 def decode_object(content: str, place: str) -> dict[str, Any]:
     """A JSON object. Raises SourceError, which repeats nothing of it: it may hold tokens."""
     try:
-        found = json.loads(content, parse_constant=_refuse_constant)
+        found = strict_json(content)
     except RecursionError:
         raise SourceError(f"{place}: nested too deeply") from None
     except ValueError as error:
@@ -105,10 +106,6 @@ def decode_object(content: str, place: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SourceError(f"{place}: no JSON object but a {type(found).__name__}")
     return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
 
 
 def make_runner(session: Session, *, dry_run: bool, command: str, **more: Any) -> "Runner":
