@@ -119,7 +119,7 @@ class Forks:
     ) -> Fork:
         """svcctl with these words in the folder; `code` is executed first.
 
-        `user` needs root, and may be one who could not even import svcctl.
+        `user` needs root, and may import what svcctl imports only when it is used.
         """
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="svcctl-forks-"))
