@@ -136,6 +136,8 @@ class Writer:
             batch = [self.results.get(timeout=0.2)]
         except queue.Empty:
             return []
+        # Workers that are about to answer get their turn: more results in a commit.
+        time.sleep(0)
         while len(batch) < GROUP:
             try:
                 batch.append(self.results.get_nowait())

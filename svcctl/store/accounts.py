@@ -170,6 +170,12 @@ _WRITE_CONTENT = _writing(*_CONTENT)
 _WRITE_ALL = _writing(*_CONTENT, *_STANDING)
 
 
+@lru_cache(maxsize=1024)
+def _names(names: frozenset[str]) -> str:
+    """Many accounts have the same groups."""
+    return to_json(names)
+
+
 def content(account: Account) -> dict[str, Any]:
     """The parameters of `write` for an account of which only groups, nickname or pin changed.
 
@@ -177,7 +183,7 @@ def content(account: Account) -> dict[str, Any]:
     """
     return {
         "b_id": account.id,
-        "b_groups": to_json(account.groups),
+        "b_groups": _names(account.groups),
         "b_nickname": account.nickname,
         "b_pin": account.pin,
     }
