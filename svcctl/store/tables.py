@@ -26,8 +26,11 @@ _NAMES = {
 class Row(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
     """svcctl's own tables: SQLModel classes of other packages do not mix with them.
 
-    Every constraint has a name, or no later migration could change it on SQLite.
+    Every constraint has a name, or no later migration could change it on SQLite. Partial indexes
+    name their condition for SQLite alone: a word of PostgreSQL would load its dialect each time.
     """
+
+    model_config = {"defer_build": True}
 
 
 def _text(*, nullable: bool = False, default: str | None = None) -> Any:
@@ -122,7 +125,6 @@ class AccountRow(Row, table=True):
             "uid",
             unique=True,
             sqlite_where=text("uid IS NOT NULL"),
-            postgresql_where=text("uid IS NOT NULL"),
         ),
         Index("accounts_name", "service", "name_key"),
         CheckConstraint("status IN ('absent', 'active', 'disabled')", name="accounts_status"),
@@ -176,7 +178,6 @@ class OperationRow(Row, table=True):
             "verb",
             unique=True,
             sqlite_where=text(OPEN_OPERATION),
-            postgresql_where=text(OPEN_OPERATION),
         ),
         Index("operations_account", "account_id", "id"),
         Index("operations_user", "user_id", "id"),
@@ -186,14 +187,12 @@ class OperationRow(Row, table=True):
             "service",
             "next_attempt_at",
             sqlite_where=text("next_attempt_at IS NOT NULL"),
-            postgresql_where=text("next_attempt_at IS NOT NULL"),
         ),
         Index(
             "operations_removals",
             "service",
             "ended_at",
             sqlite_where=text(DONE_REMOVAL),
-            postgresql_where=text(DONE_REMOVAL),
         ),
         CheckConstraint(
             "status IN ('pending', 'running', 'unknown', 'held', 'done', 'failed', 'skipped',"
@@ -244,14 +243,12 @@ class NotificationRow(Row, table=True):
             "attempts",
             "id",
             sqlite_where=text(WAITING_NOTIFICATION),
-            postgresql_where=text(WAITING_NOTIFICATION),
         ),
         Index(
             "notifications_command",
             "command",
             "id",
             sqlite_where=text("command IS NOT NULL"),
-            postgresql_where=text("command IS NOT NULL"),
         ),
     )
 
