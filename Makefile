@@ -1,4 +1,4 @@
-# demo, test, check, live and bench make their virtual environment by themselves; `make help`.
+# demo, test, check, live, bench and chaos make their virtual environment by themselves; `make help`.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ PYTHON ?= $(shell \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check live bench docs clean
+.PHONY: help demo test check live bench chaos docs clean
 
 help:
 	@echo "make demo    a complete tour of svcctl in a temporary folder"
@@ -25,11 +25,13 @@ help:
 	@echo "make check   format, lint, types, layers"
 	@echo "make live    the tests against real servers (web servers, PostgreSQL, SCIM, LDAP)"
 	@echo "make bench   the benchmarks"
+	@echo "make chaos   kills, full disks and overlaps: a short version of docs/reliability.md"
 	@echo "make docs    the pages that say what the code says"
 	@echo "make clean   remove what make made"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python (3.11 or newer), VENV=DIR the virtual environment;"
-	@echo "ARGS='-k wiki' goes to pytest, ARGS=--pause to the demo, ARGS=startup to the benchmarks."
+	@echo "ARGS='-k wiki' goes to pytest, ARGS=--pause to the demo, ARGS=startup to the benchmarks,"
+	@echo "ARGS='crash --runs 500' to make chaos."
 
 demo: $(VENV)/.demo
 	@$(BIN)/svcctl demo $(ARGS)
@@ -49,6 +51,9 @@ live: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m chaos --short $(ARGS)
 
 docs: $(VENV)/.dev
 	@$(BIN)/python docs/generate.py

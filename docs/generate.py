@@ -600,7 +600,8 @@ def source_page() -> str:
     parts.append(
         "Besides: `svcctl/demo/` and `svcctl/templates/` are the texts of `demo` and `init`, "
         "`svcctl/store/migrations/versions/` the steps of the schema, `tests/live/` the tests "
-        "against real servers, `benchmarks/` the budgets.\n"
+        "against real servers, `benchmarks/` the budgets, `chaos/` the matrices of "
+        "[reliability.md](reliability.md).\n"
     )
     return "".join(parts)
 

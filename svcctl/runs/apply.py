@@ -18,6 +18,7 @@ from svcctl.model import (
     difference,
     effect,
 )
+from svcctl.runs.farewell import farewell
 from svcctl.runs.journal import Job, Step
 from svcctl.runs.lane import PATIENCE, Kind, Lane, Result, Stop
 from svcctl.store import accounts as account_rows
@@ -246,7 +247,16 @@ class Writer:
             else account_rows.written(job.account, job.name_key)
         )
         if step.operation.notify:
-            ledger.notifications.append(_farewell(result, step, before))
+            ledger.notifications.append(
+                farewell(
+                    result.lane.hook,
+                    step.operation.verb,
+                    before.name,
+                    reason=step.operation.reason,
+                    user_id=before.user_id,
+                    operation_id=step.id,
+                )
+            )
         if result.password is not None:
             self.tally.passwords[result.lane.service, job.username] = result.password
         return _applied(result, step, OperationStatus.DONE)
@@ -325,16 +335,3 @@ def _applied(result: Result, step: Step, status: OperationStatus, **more: Any) -
 
 def _name(account: Account, operation: Operation) -> str:
     return account.name or str(operation.args.get("name", ""))
-
-
-def _farewell(result: Result, step: Step, before: Account) -> dict[str, Any]:
-    hook = result.lane.hook
-    removed = step.operation.verb is Verb.DELETE
-    facts = {"Account": before.name, "Reason": step.operation.reason, "Service": hook.config.url}
-    return {
-        "user_id": result.job.account.user_id,
-        "operation_id": step.id,
-        "level": "warning",
-        "title": f"Your {hook.title} account was {'removed' if removed else 'disabled'}",
-        "message": "\n".join(f"{name}: {fact}" for name, fact in facts.items() if fact),
-    }

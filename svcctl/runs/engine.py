@@ -409,6 +409,7 @@ class _Run:
             )
             died = verified.unended_runs
             run_rows.close_unended(connection, died - operation_rows.underway(connection, died))
+            run_rows.close_dead(connection, self.hooks, before=report.run_id)
         report.held_accounts = list(journal.held)
         report.deferred = journal.deferred
         self.options.applying(sum(len(job.steps) for jobs in journal.jobs.values() for job in jobs))

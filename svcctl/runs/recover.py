@@ -25,9 +25,11 @@ from svcctl.model import (
     difference,
     effect,
 )
+from svcctl.runs.farewell import farewell
 from svcctl.runs.lane import Pacer, Stop, external_id, is_ours, rate_of, renamed, width_of
 from svcctl.runs.plan import Problem, unread
 from svcctl.store import accounts as account_rows
+from svcctl.store import notifications as notification_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
@@ -41,12 +43,14 @@ class Verified:
     """What looking found; nothing is written until `write`, so that a dry run can look too.
 
     accounts: as they really are, by row id. unsettled: nothing may be planned for these.
+    farewells: what users are still to be told, with the name that the account had.
     """
 
     accounts: dict[int, Account] = field(default_factory=dict)
     unsettled: set[int] = field(default_factory=set)
     settled: list[tuple[Recorded, OperationStatus, str]] = field(default_factory=list)
     done: list[tuple[Recorded, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    farewells: list[tuple[Recorded, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     suspicious: set[str] = field(default_factory=set)
     unended_runs: set[int] = field(default_factory=set)
@@ -265,6 +269,8 @@ def _settle_create(
 def _done(verified: Verified, row: Recorded, before: Account, after: Account) -> None:
     verified.accounts[row.account_id] = after
     verified.done.append((row, *difference(before, after)))
+    if row.notify:
+        verified.farewells.append((row, before.name))
 
 
 def _as_seen(account: Account, after: Account, remote: RemoteAccount) -> Account:
@@ -307,6 +313,20 @@ def write(connection: Connection, verified: Verified, hooks: Mapping[str, Servic
         for row, before, after in verified.done
     )
     operation_rows.settle(connection, rows)
+    notification_rows.add(
+        connection,
+        (
+            farewell(
+                hooks[row.service],
+                row.verb,
+                name,
+                reason=row.reason,
+                user_id=row.user_id,
+                operation_id=row.id,
+            )
+            for row, name in verified.farewells
+        ),
+    )
     written = []
     for account in verified.accounts.values():
         rule = hooks[account.service].username_rule

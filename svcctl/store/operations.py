@@ -72,6 +72,8 @@ class Recorded:
     looked: bool
     run_ended: bool
     removal: bool
+    notify: bool
+    reason: str
     command: str
 
     @property
@@ -96,6 +98,8 @@ _RECORDED = (
     operations.c.looked,
     runs.c.ended_at.isnot(None),
     operations.c.removal,
+    operations.c.notify,
+    operations.c.reason,
     runs.c.command,
 )
 

@@ -4,15 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, or_, select, update
 
 from svcctl.clock import stamp
-from svcctl.model import to_json
+from svcctl.model import OperationStatus, to_json
 from svcctl.store.chunks import chunks
-from svcctl.store.tables import LARGEST_ID, paused_services, runs
+from svcctl.store.tables import LARGEST_ID, operations, paused_services, runs
 from svcctl.store.texts import legible
 
 _INSERT = insert(runs)
+_UNDERWAY = (OperationStatus.PENDING.value, OperationStatus.RUNNING.value)
+_RECENT = 1000
+"""So many runs back are looked through for ones that died."""
 
 
 def begin(connection: Connection, *, command: str, actor: str, host: str, pid: int) -> int:
@@ -68,6 +71,22 @@ def close_unended(connection: Connection, ids: Iterable[int]) -> None:
         .where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
         .values(ended_at=stamp(), summary=to_json({"died": True}))
     )
+
+
+def close_dead(connection: Connection, services: Iterable[str], *, before: int) -> None:
+    """Close runs that died when all of their operations had been recorded.
+
+    To be called by who holds the locks of these services: no other run is at work on them. One
+    that never worked on anything may be closed too early; it is closed anew when it ends.
+    """
+    elsewhere = exists().where(
+        operations.c.run_id == runs.c.id,
+        or_(operations.c.service.not_in(sorted(services)), operations.c.status.in_(_UNDERWAY)),
+    )
+    dead = select(runs.c.id).where(
+        runs.c.id.between(before - _RECENT, before - 1), runs.c.ended_at.is_(None), ~elsewhere
+    )
+    close_unended(connection, connection.scalars(dead).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,26 @@ def test_killed_again_while_the_next_run_is_at_work(dying: Callable[..., World])
     whole(w, names(10))
 
 
+def test_killed_when_all_is_recorded_but_the_end(world: Build) -> None:
+    w = world(lab(), lab("other"))
+    w.people(names(3), "staff")
+    code = (
+        "import os, signal, svcctl.runs.engine as engine\n"
+        "engine.run_rows.end = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for service in ("lab", "other"):
+        die(w, "never", "sync", "--all", "--service", service, code=code)
+    unended = "SELECT id FROM runs WHERE ended_at IS NULL"
+    assert w.rows(unended) == [{"id": 1}, {"id": 2}]
+    # Whether the other one is still at work is known to who holds its lock.
+    assert w.run("sync", "--all", "--service", "lab")[0] == 0
+    assert w.rows(unended) == [{"id": 2}]
+    assert w.run("sync", "--all")[0] == 0
+    assert w.rows(unended) == []
+    _, shown = w.run("history")
+    assert [run["end"] for run in shown["rows"]] == ["ended", "ended", "died", "died"]
+
+
 @pytest.mark.parametrize("removal", ["disable", "delete"])
 def test_killed_after_a_removal(world: Build, removal: str) -> None:
     """And its user is back before the next run: what was done is known then."""
@@ -197,6 +217,9 @@ def test_killed_after_a_removal(world: Build, removal: str) -> None:
         0,
         [{"service": "lab", "operation": f"{removal}_account", "result": "had been done"}],
     )
+    told = w.rows("SELECT username, title FROM notifications JOIN users ON users.id = user_id")
+    taken = {"disable": "disabled", "delete": "removed"}[removal]
+    assert told == [{"username": "ada", "title": f"Your Lab account was {taken}"}]
     assert w.remote()["ada"].active
     assert (w.remote()["ada"].uid == uid) == (removal == "disable")
     w.sound()

@@ -1,0 +1,42 @@
+"""Run the matrices named (default: all) and print one table."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from chaos import crash
+from chaos.matrix import Matrix, Row, Task, table
+
+MATRICES: dict[str, Matrix] = {
+    "crash": crash.MATRIX,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MATRICES))
+    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same chance")
+    parser.add_argument("--runs", type=int, help="how many of each matrix; without it all")
+    parser.add_argument("--short", action="store_true", help="the few runs of `make chaos`")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in MATRICES]
+    if unknown:
+        parser.error(f"no matrix {unknown[0]!r}; there are: {', '.join(MATRICES)}")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="svcctl-chaos-") as folder:
+        for name in given.names or MATRICES:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            matrix = MATRICES[name]
+            runs = given.runs or (matrix.short if given.short else None)
+            (Path(folder) / name).mkdir()
+            rows.extend(matrix.run(Task(Path(folder) / name, given.seed, runs)))
+    print(table(rows))
+    lost = [f"{row.what}: {loss}" for row in rows for loss in row.lost]
+    for loss in lost:
+        print(f"LOST {loss}")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

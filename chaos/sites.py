@@ -1,0 +1,114 @@
+"""The sites that scenarios begin with: people, services, a database, made by svcctl itself."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from chaos.processes import run
+
+CONFIG = """
+directory.attributes = ["fullname"]
+
+[directory.sources.people]
+type = "csv"
+path = "people.csv"
+
+[states.Member]
+priority = 100
+groups = ["staff"]
+
+[services.lab]
+hook = "sandbox"
+path = "lab.sqlite"
+create = "auto"
+access.states = ["Member"]
+
+[services.other]
+hook = "sandbox"
+path = "other.sqlite"
+external_ids = false
+create = "auto"
+removal = "delete"
+access.states = ["Member"]
+
+[services.wiki]
+hook = "htpasswd"
+password_file = "wiki.passwords"
+group_file = "wiki.groups"
+cost = 4
+create = "auto"
+access.states = ["Member"]
+
+[backends.github]
+uid = "id"
+details = { username = "login", email = "email", fullname = "name" }
+
+[pipelines.join]
+steps = ["social_details", "social_names", "social_uid", "auth_allowed", "social_user",
+    "get_username", "chaos.steps:confirm", "create_user", "associate_user", "load_extra_data",
+    "user_details", "assign_state", "activate_services"]
+settings = { JOIN_GROUPS = ["staff"] }
+
+[pipelines.leave]
+kind = "disconnect"
+settings = { ALLOW_LAST_DISCONNECT = true }
+"""
+
+Person = tuple[str, str, str]
+"""Id in the source, username, groups."""
+
+
+def staff(names: Iterable[str]) -> list[Person]:
+    return [(f"id-{name}", name, "staff;all") for name in names]
+
+
+TEN = [f"user{number}" for number in range(10)]
+
+
+class Site:
+    """A folder in which svcctl is at home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def people(self, people: Iterable[Person]) -> None:
+        """What the source says from now on."""
+        rows = [f"{id_},{name},{groups}" for id_, name, groups in people]
+        text = "\n".join(["id,username,groups", *rows, ""])
+        (self.folder / "people.csv").write_text(text, encoding="utf-8")
+
+    def ok(self, *words: str, code: int = 0) -> str:
+        """A command that must end so."""
+        ended = run(self.folder, *words)
+        if ended.code != code:
+            raise RuntimeError(f"the site could not be made: {ended}")
+        return ended.stdout
+
+    def tidy(self) -> None:
+        for left in self.folder.glob("process-*"):
+            left.unlink()
+
+
+def found(folder: Path, config: str = CONFIG) -> Site:
+    """A site with nobody in it."""
+    folder.mkdir(parents=True)
+    (folder / "svcctl.toml").write_text(config, encoding="utf-8")
+    for name in ("wiki.passwords", "wiki.groups"):
+        (folder / name).touch(0o640)
+    site = Site(folder)
+    site.ok("db", "upgrade")
+    return site
+
+
+def settled(folder: Path, names: Iterable[str] = TEN) -> Site:
+    """A site whose people have what they should."""
+    site = found(folder)
+    site.people(staff(names))
+    site.ok("directory", "pull")
+    site.ok("sync", "--all")
+    return site
+
+
+def copy(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
