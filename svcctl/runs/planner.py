@@ -13,7 +13,7 @@ from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, SvcctlError
 from svcctl.hooks.contract import ServiceHook, defect, keeps_default
 from svcctl.hooks.decide import checked, decide
 from svcctl.hooks.manager import Manager, RemoteAccount
-from svcctl.model import Account, AccountStatus, Operation, User, Verb, effect, to_json
+from svcctl.model import Account, AccountStatus, Operation, User, Verb, effect, names_to_json
 from svcctl.runs.listing import listed, unlisted, with_groups
 from svcctl.runs.plan import Plan, PlannedAccount, Problem, undecided
 from svcctl.runs.sieve import Sieve, Wants, default_policy
@@ -212,7 +212,7 @@ class Planner:
             shown = remotes[row[4]].groups
             if shown is None:
                 raise Incomplete(f"{hook.name} does not say who is in which group")
-            as_known = sieve is not None and to_json(shown & managed) == row[6]
+            as_known = sieve is not None and names_to_json(shown & managed) == row[6]
             if sieve and as_known and sieve.settled(row, sieve.wants(user)):
                 continue
             account = account_rows.from_row(row)

@@ -4,7 +4,7 @@ from typing import Any
 
 from svcctl.errors import Invalid
 from svcctl.hooks.contract import ServiceHook, keeps_default
-from svcctl.model import User, Verb, to_json
+from svcctl.model import User, Verb, names_to_json
 
 _ACCESS = ("service_active_for_user", "account", "can")
 _VALIDATE = (*_ACCESS, "validate_user", "delete_user", "removal", "_grace_is_over", "operation")
@@ -36,8 +36,6 @@ class Sieve:
             "nickname" in parts and hook.config.sync_names and hook.can(Verb.SET_NICKNAME)
         )
         self._mapped: dict[str, tuple[str, ...]] = {}
-        self._plain = True
-        """Whether no name met so far needs escaping in JSON, which is then quickly written."""
 
     def shared_with(self) -> tuple[object, ...]:
         """Equal for hooks that want the same of every user."""
@@ -83,13 +81,8 @@ class Sieve:
         for group in sources:
             if group not in self._mapped:
                 self._mapped[group] = self.hook.group_names(group)
-                self._plain = self._plain and all(
-                    to_json(name) == f'"{name}"' for name in self._mapped[group]
-                )
             names.update(self._mapped[group])
-        if not names or not self._plain:
-            return to_json(names)
-        return '["' + '","'.join(sorted(names)) + '"]'
+        return names_to_json(names)
 
     def settled(self, row: Any, want: _Want | None) -> bool:
         """`row` as in `accounts.COLUMNS`, None where there is none."""

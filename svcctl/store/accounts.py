@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Update, bindparam, func, insert, select, update
 
 from svcctl.clock import stamp
-from svcctl.model import NOTHING, Account, AccountStatus, to_json
+from svcctl.model import NOTHING, Account, AccountStatus, names_to_json, to_json
 from svcctl.store.chunks import chunks, update_each
 from svcctl.store.tables import accounts, users
 
@@ -87,7 +87,7 @@ def rows_by_uid(connection: Connection, service: str, uids: Iterable[str]) -> di
         for chunk in chunks(uids)
         for row in connection.execute(
             select(*COLUMNS).where(accounts.c.service == service, accounts.c.uid.in_(chunk))
-        )
+        ).all()
     }
 
 
@@ -170,12 +170,6 @@ _WRITE_CONTENT = _writing(*_CONTENT)
 _WRITE_ALL = _writing(*_CONTENT, *_STANDING)
 
 
-@lru_cache(maxsize=1024)
-def _names(names: frozenset[str]) -> str:
-    """Many accounts have the same groups."""
-    return to_json(names)
-
-
 def content(account: Account) -> dict[str, Any]:
     """The parameters of `write` for an account of which only groups, nickname or pin changed.
 
@@ -183,7 +177,7 @@ def content(account: Account) -> dict[str, Any]:
     """
     return {
         "b_id": account.id,
-        "b_groups": _names(account.groups),
+        "b_groups": names_to_json(account.groups),
         "b_nickname": account.nickname,
         "b_pin": account.pin,
     }
@@ -222,7 +216,7 @@ def observe(connection: Connection, groups: Mapping[int, frozenset[str]]) -> Non
     """Take over the managed groups that a service really listed, where no operation is needed."""
     moment = stamp()
     rows = [
-        {"b_id": id_, "b_groups": to_json(names), "b_updated_at": moment}
+        {"b_id": id_, "b_groups": names_to_json(names), "b_updated_at": moment}
         for id_, names in groups.items()
     ]
     update_each(connection, _OBSERVE, rows)
@@ -240,7 +234,8 @@ def live(connection: Connection, service: str) -> Iterator[Any]:
         .order_by(accounts.c.user_id)
     )
     with connection.execute(statement.execution_options(yield_per=_FETCH)) as result:
-        yield from result
+        for part in result.partitions():
+            yield from part
 
 
 def population(connection: Connection, service: str) -> tuple[int, int]:
