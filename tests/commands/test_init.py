@@ -1,6 +1,5 @@
 """`svcctl init`: what it writes works, and it never writes over anything."""
 
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -129,6 +128,38 @@ def test_the_crontab_line_is_whole_and_leaves_the_configuration_alone(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_crontab_line_does_its_work_in_crons_bare_environment(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "--sample"]) == 0
+    capsys.readouterr()
+    assert main(["init", "--cron"]) == 0
+    _, command = capsys.readouterr().out.rstrip("\n").split("  ", 1)
+
+    def cron() -> tuple[int, str, str]:
+        """What crontab(5) says of the environment of its jobs."""
+        done = subprocess.run(
+            ["/bin/sh", "-c", command.replace("\\%", "%")],
+            cwd="/",
+            env={
+                "HOME": str(folder),
+                "LOGNAME": "nobody",
+                "SHELL": "/bin/sh",
+                "PATH": "/usr/bin:/bin",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, said, wrong = cron()
+    assert (code, wrong) == (0, "")
+    assert "create_account" in said
+    assert cron() == (0, "", "")
+
+
 def test_the_units_name_this_svcctl_and_this_configuration(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,23 +175,29 @@ def test_the_units_name_this_svcctl_and_this_configuration(
     assert "pulled=$$?" in start
     assert "RandomizedDelaySec=60" in (folder / "units/svcctl.timer").read_text().splitlines()
 
+    assert f"#LoadCredential=wiki:{folder}/wiki" in service
+
     assert main(["init", "--systemd", "units"]) == 2
     capsys.readouterr()
     assert main(["init", "--systemd", "-"]) == 0
     assert capsys.readouterr().out.startswith("# svcctl.service\n")
 
 
-@pytest.mark.live
-def test_systemd_accepts_the_units(folder: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is missing: apt-get install systemd")
-    assert main(["init", "--systemd", "."]) == 0
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "./svcctl.service", "./svcctl.timer"],
-        cwd=folder,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
+def test_the_unit_loads_every_credential_that_the_configuration_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "svcctl.toml").write_text(
+        'vault_key = { credential = "svcctl.key" }\n'
+        "[services.wiki]\n"
+        'hook = "scim"\n'
+        'token = { credential = "100%" }\n'
+        'header = { credential = "no", value = "secret" }\n'
+        'more = [{ credential = "svcctl.key" }]\n'
     )
-    complaints = [line for line in done.stderr.splitlines() if str(folder) in line]
-    assert complaints == []
+    assert main(["init", "--systemd", "-"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "LoadCredential" in line] == [
+        f"LoadCredential=svcctl.toml:{folder}/svcctl.toml",
+        f"LoadCredential=100%%:{folder}/100%%",
+        f"LoadCredential=svcctl.key:{folder}/svcctl.key",
+    ]

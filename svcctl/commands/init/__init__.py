@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -116,8 +117,34 @@ def _configuration(config: Path, *, sample: bool) -> dict[Path, str]:
 
 def _units(config: Path) -> dict[str, str]:
     service = Template(_template("svcctl.service"))
-    names = {"config": str(config).replace("%", "%%"), "svcctl": _program().replace("%", "%%")}
+    names = {
+        "config": str(config).replace("%", "%%"),
+        "credentials": _credentials(config),
+        "svcctl": _program().replace("%", "%%"),
+    }
     return {"svcctl.service": service.substitute(names), "svcctl.timer": _template("svcctl.timer")}
+
+
+def _credentials(config: Path) -> str:
+    """A line for each credential that the configuration names; the files lie beside it."""
+    from svcctl.config.load import parse
+
+    names = sorted(set(_named(parse(config)))) if config.exists() else []
+    lines = [f"LoadCredential={name}:{config.with_name(name)}\n" for name in names]
+    return "".join(lines).replace("%", "%%") or f"#LoadCredential=wiki:{config.with_name('wiki')}\n"
+
+
+def _named(value: object) -> Iterator[str]:
+    """The names in `{ credential = "…" }`, wherever they stand: only hooks know which are read."""
+    match value:
+        case {"credential": str(name), **rest} if not rest:
+            yield name
+        case dict():
+            for item in value.values():
+                yield from _named(item)
+        case list():
+            for item in value:
+                yield from _named(item)
 
 
 def _cron_line(config: Path) -> str:
