@@ -1,6 +1,5 @@
 """The settings of everything that is reached over HTTP: where it is, who we are, how patient."""
 
-from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -8,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from svcctl.config.secrets import Secret
 from svcctl.config.service import Duration, Frozen, Rate
+from svcctl.config.tls import Certificates
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MEBIBYTE = 1 << 20
@@ -38,7 +38,7 @@ def plain_text(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname not in _LOOPBACK
 
 
-class Http(Frozen):
+class Http(Certificates):
     """How to speak HTTP to one remote."""
 
     timeout: Duration = Field(
@@ -49,13 +49,6 @@ class Http(Frozen):
     largest_answer: int = Field(
         32 * MEBIBYTE, ge=1024, description="bytes; a longer answer is refused unread"
     )
-    ca_file: Path | None = Field(
-        None, description="PEM file of the authorities that vouch for the remote"
-    )
-    client_certificate: Path | None = Field(
-        None, description="PEM file of our own certificate, with its key unless client_key is given"
-    )
-    client_key: Path | None = Field(None, description="PEM file of the certificate's key")
     proxy: HttpUrl | None = Field(
         None, description="a proxy for this remote; default: HTTPS_PROXY and NO_PROXY"
     )
@@ -67,12 +60,6 @@ class Http(Frozen):
     plain: bool = Field(
         default=False, description="true: credentials may go over http:// to another machine"
     )
-
-    @model_validator(mode="after")
-    def _key_needs_certificate(self) -> Self:
-        if self.client_key is not None and self.client_certificate is None:
-            raise ValueError("client_key without client_certificate")
-        return self
 
 
 class OAuth(Frozen):

@@ -1,7 +1,6 @@
 """The settings of everything that is reached over LDAP: which server, who we are, how patient."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from svcctl.config.secrets import Secret
 from svcctl.config.service import Duration, Frozen
+from svcctl.config.tls import Certificates
 
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]+){3}|::1")
 _RDN = r"\s*[A-Za-z][\w.-]*\s*=\s*(?:\\.|[^\\,;<>\"])+"
@@ -62,7 +62,7 @@ DialectName = Literal["openldap", "active-directory"]
 GroupClass = Literal["groupOfNames", "groupOfUniqueNames", "groupOfMembers", "posixGroup", "group"]
 
 
-class Tls(Frozen):
+class Tls(Certificates):
     """How a connection to a directory server is encrypted. A ldaps:// one is from the start."""
 
     start: bool = Field(
@@ -70,27 +70,14 @@ class Tls(Frozen):
         description="true: a ldap:// connection is encrypted before anything else is said "
         "(StartTLS)",
     )
-    ca_file: Path | None = Field(
-        None, description="PEM file of the authorities that vouch for the server"
-    )
     name: str | None = Field(
         None,
         min_length=1,
         description="the name in the server's certificate, where it is not the one in server",
     )
-    client_certificate: Path | None = Field(
-        None, description="PEM file of our own certificate, with its key unless client_key is given"
-    )
-    client_key: Path | None = Field(None, description="PEM file of the certificate's key")
     plain: bool = Field(
         default=False, description="true: passwords may go to another machine unencrypted"
     )
-
-    @model_validator(mode="after")
-    def _key_needs_certificate(self) -> Self:
-        if self.client_key is not None and self.client_certificate is None:
-            raise ValueError("client_key without client_certificate")
-        return self
 
 
 class LdapServer(Frozen):

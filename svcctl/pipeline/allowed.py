@@ -10,6 +10,7 @@ from typing import Any
 
 from svcctl.errors import ConfigError, Refused
 from svcctl.pipeline.interface import Backend
+from svcctl.pipeline.settings import names
 
 
 def allowed(backend: Backend, response: Any, details: dict[str, Any]) -> bool:
@@ -35,12 +36,7 @@ def allowed(backend: Backend, response: Any, details: dict[str, Any]) -> bool:
 
 
 def _entries(backend: Backend, name: str) -> set[str]:
-    entries = backend.setting(name, ())
-    if not isinstance(entries, list | tuple | set | frozenset) or not all(
-        isinstance(entry, str) and entry for entry in entries
-    ):
-        raise ConfigError(f"{name}: {entries!r} is no list of texts")
-    return set(entries)
+    return set(names(name, backend.setting(name, ())))
 
 
 def _listed(email: object, emails: set[str], domains: set[str]) -> bool:

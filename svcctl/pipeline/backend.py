@@ -1,7 +1,6 @@
 """Backends: the provider of a run, mapped in the configuration or a class of social-core."""
 
 import logging
-import pkgutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from svcctl.config.problems import dotted, suggest
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, PipelineError, UsageError
 from svcctl.pipeline import allowed
+from svcctl.pipeline.functions import imported
 
 _log = logging.getLogger("svcctl.pipeline")
 
@@ -31,26 +31,14 @@ def factory(settings: Settings, name: str) -> Callable[..., Any]:
             name, table, strategy, redirect_uri=redirect_uri
         )
     key = f"{dotted((name,), 'backends')}.class"
-    try:
-        found = pkgutil.resolve_name(table.class_)
-    except ImportError as error:
-        missing = "social_core" in str(error)
-        raise ConfigError(
-            f"{key}: {table.class_} cannot be imported: {error}",
-            hint="install it with: pip install 'svcctl[social]'" if missing else None,
-        ) from error
-    except (AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{key}: {table.class_}: {error}", hint="check the class's name"
-        ) from error
+    found = imported(table.class_, key)
     called = getattr(found, "name", None)
     if called != name:
         raise ConfigError(
             f"{key}: {table.class_} calls itself {called!r}",
             hint=f'name the table so: [backends."{called}"]' if called else "it is no backend",
         )
-    made: Callable[..., Any] = found
-    return made
+    return found
 
 
 def build(settings: Settings, name: str, strategy: Any, *, redirect_uri: str | None = None) -> Any:

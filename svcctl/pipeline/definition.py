@@ -1,15 +1,14 @@
 """From `[pipelines.<name>]` to steps: names are resolved before anything runs."""
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 from svcctl.config.pipeline import Pipeline
 from svcctl.config.problems import dotted, suggest
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, UsageError
+from svcctl.pipeline.functions import imported
 from svcctl.pipeline.settings import unknown
 from svcctl.pipeline.step import Step
 
@@ -142,19 +141,4 @@ def resolve(name: str) -> Step:
         return Step(name, getattr(import_module(SHIPPED[short]), short))
     if "." not in name and ":" not in name:
         raise ConfigError(f"{name}: no such step", hint=suggest(name, SHIPPED))
-    try:
-        function: Any = pkgutil.resolve_name(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{name}: cannot be imported: {error}",
-            hint="install its package beside svcctl, or set PYTHONPATH",
-        ) from error
-    except (AttributeError, ValueError) as error:
-        raise ConfigError(f"{name}: {error}", hint="write it as package.module.function") from error
-    except Exception as error:
-        raise ConfigError(
-            f"{name}: its module fails when it is imported: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(function):
-        raise ConfigError(f"{name}: is a {type(function).__name__}, no function")
-    return Step(name, function)
+    return Step(name, imported(name))

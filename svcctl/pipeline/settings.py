@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from svcctl.config.pipeline import Backend, Pipeline
 from svcctl.config.problems import Problem, dotted, suggest
 from svcctl.config.values import revealed
+from svcctl.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,3 +199,12 @@ def _remedy(name: str, known: frozenset[str] | set[str]) -> str:
     close = suggest(name, known)
     asked = f"{close} " if close.startswith("did") else ""
     return f"{asked}what only other people's steps know belongs into the custom table"
+
+
+def names(setting: str, value: object) -> list[str]:
+    """The value of a setting that is a list of names. Raises ConfigError for anything else."""
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        isinstance(name, str) and name for name in value
+    ):
+        raise ConfigError(f"{setting}: {value!r} is no list of names")
+    return list(value)

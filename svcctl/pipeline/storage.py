@@ -152,7 +152,7 @@ class UserStorage:
         """
         name = self._setting("ALLOWED_TO_DISCONNECT_FUNCTION")
         if name:
-            decide = imported("ALLOWED_TO_DISCONNECT_FUNCTION", name)
+            decide = imported(name, "ALLOWED_TO_DISCONNECT_FUNCTION")
             return bool(decide(user, backend_name, association_id))
         if self._setting("ALLOW_LAST_DISCONNECT", default=False):
             return True

@@ -262,7 +262,7 @@ class Strategy:
         """
         name = self.setting("EMAIL_VALIDATION_FUNCTION", backend=backend)
         if name:
-            function = imported("EMAIL_VALIDATION_FUNCTION", name)
+            function = imported(name, "EMAIL_VALIDATION_FUNCTION")
             code = self.storage.code.make_code(email)
             given = (self, backend, code, partial_token)
             count = 4 if _takes(function, 4) else 3

@@ -71,7 +71,7 @@ def test_a_list_that_is_none_is_an_error_of_the_settings(
     memory: "Ground", name: str, value: Any
 ) -> None:
     memory.configure(**{name: value})
-    with pytest.raises(ConfigError, match=rf"^{name}: .* is no list of texts$"):
+    with pytest.raises(ConfigError, match=rf"^{name}: .* is no list of names$"):
         allowed(memory.backend(), {}, {})
 
 

@@ -104,7 +104,7 @@ def test_a_typo_in_the_ninth_step_is_found_before_the_first_one(
     club(*STEPS[:9], "acme_steps.nobody", "user_detials", "social_core.pipeline.user.set_password")
     done = svcctl("pipeline", "run", "join", "-r", "me.json")
     assert done.exit_code == ExitCode.CONFIG
-    assert "pipelines.join.steps[9]: acme_steps.nobody: " in done.stderr
+    assert "pipelines.join.steps[9]: 'acme_steps.nobody' " in done.stderr
     assert "user_detials: no such step; did you mean user_details" in done.stderr
     assert "svcctl has no step set_password" in done.stderr
 

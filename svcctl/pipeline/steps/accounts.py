@@ -9,6 +9,7 @@ from typing import Any
 from svcctl.config.problems import suggest
 from svcctl.errors import ConfigError, PipelineError
 from svcctl.pipeline.details import text
+from svcctl.pipeline.settings import names
 from svcctl.pipeline.step import step
 from svcctl.pipeline.strategy import Strategy
 from svcctl.pipeline.unit import Link, Wish
@@ -99,12 +100,8 @@ def _wish(
         return
     services = None if setting is None else strategy.setting(setting, backend=backend)
     if services is not None:
-        if not isinstance(services, list | tuple) or not all(
-            isinstance(name, str) for name in services
-        ):
-            raise ConfigError(f"{setting}: {services!r} is no list of services")
+        services = tuple(names(str(setting), services))
         _require(strategy, str(setting), services)
-        services = tuple(services)
     strategy.unit.wishes.append(Wish(what, user, services))
 
 

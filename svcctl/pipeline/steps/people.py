@@ -6,6 +6,7 @@ from typing import Any
 
 from svcctl.errors import ConfigError, Refused
 from svcctl.pipeline.details import text
+from svcctl.pipeline.settings import names
 from svcctl.pipeline.step import step
 from svcctl.pipeline.strategy import Strategy
 from svcctl.pipeline.unit import Message
@@ -109,7 +110,4 @@ def _filled(strategy: Strategy, setting: str, user: PipelineUser | None, backend
 
 
 def _names(strategy: Strategy, backend: Any, setting: str) -> list[str]:
-    names = strategy.setting(setting, (), backend=backend)
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{setting}: {names!r} is no list of names")
-    return list(names)
+    return names(setting, strategy.setting(setting, (), backend=backend))

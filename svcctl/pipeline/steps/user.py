@@ -117,7 +117,7 @@ def _function(backend: Backend, setting: str) -> Callable[[str], str] | None:
     name = backend.setting(setting)
     if not name:
         return None
-    function = imported(setting, name)
+    function = imported(name, setting)
 
     def checked(candidate: str) -> str:
         made = function(candidate)
