@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from svcctl.cli import app, main
 from svcctl.config import http as remote
-from svcctl.config import ldap, notify, settings, source
+from svcctl.config import ldap, monitor, notify, settings, source
 from svcctl.config import pipeline as pipelines
 from svcctl.config import service as services
 from svcctl.config.load import load
@@ -107,6 +107,7 @@ def configuration_page() -> str:
         ("[states.NAME]", "", settings.StateRule),
         ("[notify]", "", notify.Notify),
         ("[notify.mail]", "", notify.Mail),
+        ("[monitor]", "", monitor.Monitor),
         ("[services.NAME]", "", services.HookConfig),
         ("[services.NAME.access]", "", services.Access),
         ("[services.NAME.groups]", "", services.Groups),

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("history", "Who did what, when and why."),
     "why": ("why", "Why a user has, or has not, an account."),
     "pipeline": ("pipeline", "Lists of steps that a provider's response goes through."),
+    "monitor": ("monitor", "Metrics for Prometheus, written to a file."),
     "db": ("db", "Migrate, check and back up the database."),
 }
 

@@ -107,9 +107,20 @@ def pull(
                 code = follow(pulled, connection)
         if not dry_run:
             code = follow(pulled, None)
+            _refresh_metrics(session)
     failed = [part.error.exit_code for part in pulled if part.error]
     if worst := gravest([code, *failed]):
         raise typer.Exit(int(worst))
+
+
+def _refresh_metrics(session: Session) -> None:
+    if session.settings.monitor is None:
+        return
+    from svcctl.commands.report import tell_problem
+    from svcctl.runs.metrics import refresh
+
+    if problem := refresh(session.settings, session.database):
+        tell_problem(problem)
 
 
 def _names(session: Session, asked: Sequence[str], accept_missing: int | None) -> list[str]:

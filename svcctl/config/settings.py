@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
+from svcctl.config.monitor import Monitor
 from svcctl.config.notify import Notify
 from svcctl.config.pipeline import Backend, Pipeline
 from svcctl.config.problems import Problem, dotted, suggest, under
@@ -95,6 +96,9 @@ class Settings(Frozen):
         default_factory=dict, description="the providers that pipelines are about, by name"
     )
     notify: Notify | None = Field(None, description="where messages go; default: nowhere")
+    monitor: Monitor | None = Field(
+        None, description="what a monitoring system sees; default: nothing"
+    )
     _path: Path = PrivateAttr(default=Path("svcctl.toml"))
 
     @property
@@ -181,6 +185,8 @@ class Settings(Frozen):
         yield from self._pipeline_problems()
         if self.notify is not None:
             yield from self.notify.problems()
+        if self.monitor is not None:
+            yield from self.monitor.problems()
 
     def _pipeline_problems(self) -> Iterator[Problem]:
         for table, named in (("pipelines", self.pipelines), ("backends", self.backends)):

@@ -20,7 +20,7 @@ from svcctl.hooks.registry import Hooks, build_manager
 from svcctl.locks import Locks
 from svcctl.model import OperationStatus
 from svcctl.runs import journal as journals
-from svcctl.runs import notices, recover
+from svcctl.runs import metrics, notices, recover
 from svcctl.runs.apply import Applied, Writer
 from svcctl.runs.binding import Binding, bind, moved, moved_hooks, moved_site, versions
 from svcctl.runs.guard import Held, guard
@@ -113,11 +113,14 @@ def run(
     except SvcctlError as error:
         if not options.dry_run:
             notices.tell_stopped(site, options.command or task.name, error)
+            metrics.refresh(site.settings, site.database)
         raise
     # The locks are free by now: a slow mail server keeps no other run waiting.
     with until_signal(one.stop):
-        everybody = selection.everybody and options.only is None
-        notices.tell(site, report, everybody=everybody, stop=one.stop)
+        notices.tell(site, report, everybody=one.everybody, stop=one.stop)
+        problem = metrics.refresh(site.settings, site.database)
+    if problem is not None:
+        report.problems.append(problem)
     return report
 
 
@@ -147,6 +150,10 @@ class _Run:
             with suppress(Exception):  # foreign code, and everything is recorded by now
                 manager.close()
         self._stack.close()
+
+    @property
+    def everybody(self) -> bool:
+        return self.selection.everybody and self.options.only is None
 
     def manager(self, service: str) -> Manager:
         """The service's manager, built when first asked for."""
@@ -452,7 +459,7 @@ class _Run:
                 connection,
                 report.run_id,
                 exit_code=int(report.exit_code),
-                summary=report.summary(),
+                summary=report.summary(everybody=self.everybody),
             )
 
     def _password(self, job: journals.Job) -> str | None:

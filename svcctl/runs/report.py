@@ -49,15 +49,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        codes = [problem.code for problem in (*self.problems, *self.plan.problems)]
-        if self.held:
-            codes.append(ExitCode.HELD)
-        if self.deferred or self.gave_up:
-            codes.append(ExitCode.FAILED)
-        if any(
-            one.status in (OperationStatus.FAILED, OperationStatus.UNKNOWN) for one in self.applied
-        ):
-            codes.append(ExitCode.FAILED)
+        codes = [code for _, code in self._codes()]
         if self.refused or self.differences:
             codes.append(ExitCode.FAILED)
         if self.stopped is not None:
@@ -65,6 +57,29 @@ class Report:
         if self.check and self.changed:
             codes.append(ExitCode.PENDING)
         return gravest(codes)
+
+    def _codes(self) -> Iterator[tuple[str, ExitCode]]:
+        """What happened to services, each with the exit code that it leads to."""
+        for problem in (*self.problems, *self.plan.problems):
+            yield problem.service, problem.code
+        yield from ((held.service, ExitCode.HELD) for held in self.held)
+        yield from ((planned.account.service, ExitCode.FAILED) for planned, _ in self.deferred)
+        yield from ((service, ExitCode.FAILED) for service in self.gave_up)
+        for one in self.applied:
+            if one.status in (OperationStatus.FAILED, OperationStatus.UNKNOWN):
+                yield one.service, ExitCode.FAILED
+
+    def outcomes(self) -> dict[str, int]:
+        """The exit code as far as each service goes that the run was about."""
+        codes: dict[str, set[ExitCode]] = {service: set() for service in self.plan.evaluated}
+        for service, code in self._codes():
+            # A service that another run is at work on is that one's.
+            if service in codes or code not in (ExitCode.OK, ExitCode.TRY_LATER):
+                codes.setdefault(service, set()).add(code)
+        if self.stopped is not None:
+            for given in codes.values():
+                given.add(self.stopped)
+        return {service: int(gravest(given)) for service, given in sorted(codes.items())}
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Operations per service and status; a dry run counts what is `planned`."""
@@ -105,9 +120,10 @@ class Report:
             for row in _planned_rows(planned, self.plan.at, "deferred"):
                 yield {**row, "error": f"failed before; next attempt after {until}"}
 
-    def summary(self) -> dict[str, Any]:
-        """What the run row keeps."""
+    def summary(self, *, everybody: bool) -> dict[str, Any]:
+        """What the run row keeps; of runs about everybody also how they went, per service."""
         return {
+            **({"services": self.outcomes()} if everybody else {}),
             "counts": self.counts(),
             "held": [held.message for held in self.held],
             "left": self.left,

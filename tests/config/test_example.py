@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from svcctl.config.load import load, read
+from svcctl.config.monitor import Monitor
 from svcctl.config.notify import Mail, Notify
 from svcctl.config.pipeline import Backend, Pipeline
 from svcctl.config.service import HookConfig
@@ -55,6 +56,7 @@ TABLES = [
     (CommandConfig, ("services", "radio")),
     (Notify, ("notify",)),
     (Mail, ("notify", "mail")),
+    (Monitor, ("monitor",)),
     (Pipeline, ("pipelines", "join")),
     (Backend, ("backends", "github")),
 ]
