@@ -18,6 +18,7 @@ from svcctl.commands.options import (
     YesOption,
 )
 from svcctl.commands.output import Table, chosen, emit, plain, say, write, write_json, write_line
+from svcctl.commands.pinging import pinged
 from svcctl.commands.running import Asked
 from svcctl.commands.session import Session, open_session
 from svcctl.errors import ExitCode, LockedError, UsageError, gravest
@@ -80,7 +81,10 @@ def pull(
     form = chosen(form, json)
     asked = Asked(dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, form=form)
     asked.check()
-    with open_session(ctx) as session:
+    with (
+        open_session(ctx) as session,
+        pinged(session, "directory pull", everybody=not source, dry_run=dry_run),
+    ):
         names = _names(session, source or [], accept_missing)
 
         def follow(pulled: Sequence["Pulled"], connection: "Connection | None") -> ExitCode:
@@ -108,9 +112,9 @@ def pull(
         if not dry_run:
             code = follow(pulled, None)
             _refresh_metrics(session)
-    failed = [part.error.exit_code for part in pulled if part.error]
-    if worst := gravest([code, *failed]):
-        raise typer.Exit(int(worst))
+        failed = [part.error.exit_code for part in pulled if part.error]
+        if worst := gravest([code, *failed]):
+            raise typer.Exit(int(worst))
 
 
 def _refresh_metrics(session: Session) -> None:

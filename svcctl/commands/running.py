@@ -12,6 +12,7 @@ import typer
 from svcctl.clock import parse_duration
 from svcctl.commands.options import Format
 from svcctl.commands.output import ask, say, write_line
+from svcctl.commands.pinging import pinged
 from svcctl.commands.report import event, render
 from svcctl.commands.session import Session, open_session
 from svcctl.errors import SvcctlError, UsageError
@@ -55,7 +56,10 @@ def run_command(
 
     untouched: say how the accounts of named users stand for whom there was nothing to do.
     """
-    with open_session(ctx, read_only=asked.dry_run) as session:
+    with (
+        open_session(ctx, read_only=asked.dry_run) as session,
+        pinged(session, command, everybody=asked.everybody, dry_run=asked.dry_run),
+    ):
         selection = select(session, asked)
         report = execute(session, task, selection, asked, command)
         if untouched:
