@@ -18,6 +18,7 @@ from svcctl.config.service import read_rate
 from svcctl.errors import (
     Conflict,
     ExitCode,
+    Incomplete,
     ManagerError,
     NotFound,
     RateLimited,
@@ -108,6 +109,8 @@ class Pacer:
 
 NO_MORE = Outcome()
 """The remote said no more than yes."""
+_NEVER_SEEN = frozenset({Verb.CREATE, Verb.SET_PASSWORD})
+"""What cannot be seen of an account: a create is looked for in ways of its own."""
 
 
 class Kind(StrEnum):
@@ -261,10 +264,14 @@ class Lane:
             try:
                 return call(job, step)
             except RateLimited as error:
+                step.doubtful = step.doubtful or _in_parts(step)
                 wait = max(0.05, pause if error.retry_after is None else error.retry_after)
                 waited += wait
                 if waited > LONGEST_WAIT:
                     step.attempts += 1
+                    if lost and (found := self._after_lost_create(job, step, error)) is not None:
+                        return found
+                    step.doubtful = step.doubtful or not self._came_to_nothing(job, step)
                     raise
                 self.pacer.pause(wait)
                 if error.retry_after is None:
@@ -273,13 +280,14 @@ class Lane:
             except ManagerError as error:
                 tries += 1
                 step.attempts += 1
-                if not error.retry:
-                    raise
                 if lost:
                     found = self._after_lost_create(job, step, error)
                     if found is not None:
                         return found
-                elif step.operation.verb is not Verb.CREATE:
+                if not error.retry:
+                    step.doubtful = step.doubtful or not self._came_to_nothing(job, step)
+                    raise
+                if step.operation.verb is not Verb.CREATE:
                     step.doubtful = True
                 if tries >= ATTEMPTS:
                     raise
@@ -293,17 +301,47 @@ class Lane:
             return self._failure(job, step, Transient("the run ended before there was an answer"))
         return Result(self, job, step, Kind.STOPPED)
 
-    def _after_lost_create(self, job: Job, step: Step, error: ManagerError) -> Result | None:
-        """A create got no answer: find it, or prove that it did not happen; never guess.
+    def _came_to_nothing(self, job: Job, step: Step) -> bool:
+        """Whether the service still shows the account as it was before a step that was refused.
 
-        None: it is safe to send it again.
+        A verb may take several requests: one that is refused says nothing of those before it.
         """
+        verb, args, account = step.operation.verb, step.operation.args, job.account
+        if verb in _NEVER_SEEN or account.uid is None or "get_account" not in self.can:
+            return True
+        if self.pacer.wait(self.stop):
+            return False
+        try:
+            there = self.manager.get_account(account.uid)
+        except NotFound:
+            return verb is not Verb.DELETE
+        except Exception:  # noqa: BLE001 - a manager is foreign code, and the step's own error is told
+            return False
+        match verb:
+            case Verb.CHANGE_GROUPS:
+                named = {*args["add"], *args["remove"]}
+                return there.groups is not None and not named & (there.groups ^ account.groups)
+            case Verb.SET_NICKNAME:
+                return there.nickname in (None, account.nickname)
+        return there.active is not account.disabled
+
+    def _after_lost_create(self, job: Job, step: Step, error: ManagerError) -> Result | None:
+        """A create got no answer, or no yes: find it, or prove that it did not happen; never guess.
+
+        A refusal may be that of a second request, when the first has made the account.
+        None: it is not there, and safe to send again.
+        """
+        lost = isinstance(error, (Transient, Incomplete))
         if "find_account" not in self.can or not (self.manager.stores_external_id or step.looked):
-            return Result(self, job, step, Kind.UNKNOWN, error=error)
+            return Result(self, job, step, Kind.UNKNOWN, error=error) if lost else None
         try:
             result = self._retried(job, step, self._look, lost=False)
+        except Conflict as second:
+            # The name is somebody else's: the create was refused.
+            return Result(self, job, step, Kind.UNKNOWN, error=second) if lost else None
         except ManagerError as second:
-            return Result(self, job, step, Kind.UNKNOWN, error=second)
+            told = second if lost else error
+            return Result(self, job, step, Kind.UNKNOWN, error=told)
         if result.kind is Kind.STOPPED:
             return Result(self, job, step, Kind.UNKNOWN, error=error)
         return None if result.kind is Kind.FREE else result
@@ -368,6 +406,14 @@ class Lane:
         if other := renamed(self.hook, name, created.name, created.uid):
             raise other
         return Outcome(uid=created.uid, data=created.data)
+
+
+def _in_parts(step: Step) -> bool:
+    """Whether an error may mean that only the first part was done: most services change groups one
+    after the other.
+    """
+    args = step.operation.args
+    return step.operation.verb is Verb.CHANGE_GROUPS and len(args["add"]) + len(args["remove"]) > 1
 
 
 def new_password() -> str:

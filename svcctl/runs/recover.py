@@ -5,11 +5,11 @@ the machine lost power right after). An operation that is `unknown` waits until 
 """
 
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from svcctl.clock import stamp
 from svcctl.errors import NotFound
@@ -27,6 +27,7 @@ from svcctl.model import (
 )
 from svcctl.runs.farewell import farewell
 from svcctl.runs.lane import Pacer, Stop, external_id, is_ours, rate_of, renamed, width_of
+from svcctl.runs.listing import listed
 from svcctl.runs.plan import Problem, unread
 from svcctl.store import accounts as account_rows
 from svcctl.store import notifications as notification_rows
@@ -160,14 +161,42 @@ def _answers(
     pool = ThreadPoolExecutor(
         width_of(hook, manager, len(rows)), thread_name_prefix=f"{hook.name}-look"
     )
+    silent: dict[str, list[tuple[Recorded, RemoteAccount]]] = {}
     try:
         for row, answer in zip(rows, pool.map(one, rows), strict=True):
-            if answer is not None:
+            if (
+                row.verb is Verb.CHANGE_GROUPS
+                and _says_no_groups(answer)
+                and "list_accounts" in can
+            ):
+                silent.setdefault(answer.uid, []).append((row, answer))
+            elif answer is not None:
                 yield row, answer
     finally:
         pool.shutdown(cancel_futures=True)
+    if silent and not errors:
+        yield from _from_listing(manager, silent)
     if errors:
         raise errors[0]
+
+
+def _says_no_groups(answer: _Answer | None) -> TypeGuard[RemoteAccount]:
+    return isinstance(answer, RemoteAccount) and answer.groups is None
+
+
+def _from_listing(
+    manager: Manager, silent: dict[str, list[tuple[Recorded, RemoteAccount]]]
+) -> Iterator[tuple[Recorded, _Answer]]:
+    """Groups that an account by itself does not tell stand where all accounts are listed."""
+    told = {
+        remote.uid: remote
+        for page in listed(manager)
+        for remote in page
+        if remote.uid in silent and remote.groups is not None
+    }
+    for uid, waiting in silent.items():
+        for row, answer in waiting:
+            yield row, told.get(uid, answer)
 
 
 def _ask(manager: Manager, can: frozenset[str], row: Recorded, account: Account) -> _Answer:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -405,6 +405,51 @@ class SecretiveManager(SandboxManager):
 
 class SecretiveHook(SandboxHook):
     manager_class = SecretiveManager
+
+
+class PiecemealManager(SandboxManager):
+    """Changes groups one after the other, as most services do, and tells them in its list only."""
+
+    def get_account(self, uid: str) -> RemoteAccount:
+        return replace(super().get_account(uid), groups=None)
+
+    def change_groups(self, uid: str, add: frozenset[str], remove: frozenset[str]) -> GroupChange:
+        for name in sorted(add):
+            super().change_groups(uid, frozenset({name}), frozenset())
+        for name in sorted(remove):
+            super().change_groups(uid, frozenset(), frozenset({name}))
+        return GroupChange(add, remove)
+
+
+class PiecemealHook(SandboxHook):
+    manager_class = PiecemealManager
+
+
+class UnfinishedManager(SandboxManager):
+    """Needs two requests for each verb; what was an answer lost is a second one refused."""
+
+    @contextmanager
+    def _second(self) -> Iterator[None]:
+        try:
+            yield
+        except Transient as error:
+            raise Denied("not allowed to look any more") from error
+
+    def create_account(self, new: NewAccount) -> Created:
+        with self._second():
+            return super().create_account(new)
+
+    def enable_account(self, uid: str) -> None:
+        with self._second():
+            super().enable_account(uid)
+
+    def disable_account(self, uid: str) -> None:
+        with self._second():
+            super().disable_account(uid)
+
+
+class UnfinishedHook(SandboxHook):
+    manager_class = UnfinishedManager
 
 
 class TwiceManager(SandboxManager):

@@ -255,11 +255,12 @@ def test_a_lane_gives_up_after_repeated_failures_and_the_next_run_goes_on(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("hook", ["sandbox", "engine_hooks:UnfinishedHook"])
 @pytest.mark.parametrize("external_ids", ["true", "false"])
 def test_a_create_whose_answer_is_lost_is_found_and_done_once(
-    world: Build, external_ids: str
+    world: Build, external_ids: str, hook: str
 ) -> None:
-    w = world(lab(more=f"external_ids = {external_ids}"))
+    w = world(lab(hook=hook, more=f"external_ids = {external_ids}"))
     w.people(names(10), "staff")
     w.sandbox().break_method("create_account", "lost@3")
     code, report = w.run("sync", "--all")
@@ -315,15 +316,36 @@ def test_a_run_that_is_stopped_while_an_answer_is_lost_does_not_create_again(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fault", ["lost", "denied@2", "rate_limited:3600@2"])
+def test_of_groups_that_were_changed_in_part_none_is_forgotten(world: Build, fault: str) -> None:
+    """One was added, nobody knows; then the user is to be without it."""
+    top = 'default_name_format = "{username}"\n'
+    w = world(lab(hook="engine_hooks:PiecemealHook"), top=top)
+    w.people(["ada", "bob"], "staff")
+    assert w.run("sync", "--all")[0] == 0
+    w.svcctl("groups", "add", "chess", "ada", "--no-sync")
+    w.svcctl("groups", "add", "go", "ada", "--no-sync")
+    w.sandbox().break_method("change_groups", fault)
+    w.run("sync", "--all")
+    w.regroup(["ada"], out_of="chess")
+    w.sandbox().heal()
+    w.age()
+    assert w.run("sync", "--all")[0] == 0
+    assert w.remote()["ada"].groups == {"staff", "go"}
+    assert w.accounts()["ada"]["groups"] == '["go","staff"]'
+    w.sound()
+
+
 @pytest.mark.parametrize(
     ("verb", "was", "becomes"),
     [("disable_account", "active", "disabled"), ("enable_account", "disabled", "active")],
 )
+@pytest.mark.parametrize("hook", ["sandbox", "engine_hooks:UnfinishedHook"])
 def test_a_lost_answer_is_looked_at_before_it_is_forgotten(
-    world: Build, verb: str, was: str, becomes: str
+    world: Build, hook: str, verb: str, was: str, becomes: str
 ) -> None:
     """It was done, nobody knows; then the user's standing turns and nothing would be planned."""
-    w = world(lab())
+    w = world(lab(hook=hook))
     w.people(["ada", *names(9)], "staff")
     assert w.run("sync", "--all")[0] == 0
     if was == "disabled":
@@ -343,6 +365,7 @@ def test_a_lost_answer_is_looked_at_before_it_is_forgotten(
     assert w.remote()["ada"].active == (becomes == "active")
     assert w.status()["ada"] == was
     w.sandbox().heal()
+    w.site.configure((w.site.folder / "svcctl.toml").read_text().replace(hook, "sandbox"))
     turn(may=was == "active")
     assert w.run("validate", "--all")[0] == 0
     # svcctl and the service say the same, and it is what the rules say.
