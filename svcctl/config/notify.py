@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from svcctl.config.problems import Problem
+from svcctl.config.problems import Problem, dotted
 from svcctl.config.secrets import Secret
-from svcctl.config.service import Duration, Frozen
+from svcctl.config.service import SERVICE_NAME, Duration, Frozen
 
 # A dot-atom before the @ (RFC 5322, 3.2.3) and a host name after it: what every server takes, and
 # nothing that has a meaning in a header.
@@ -108,6 +108,11 @@ class Notify(Frozen):
     file: Path | None = Field(
         None, description='the file to append to, with deliver = "file"; made with mode 0600'
     )
+    apprise: dict[str, Secret] = Field(
+        default_factory=dict,
+        description="where operators are told besides, by Apprise: a name of yours -> the URL of a "
+        "chat, a phone and the like, a secret",
+    )
     mail: Mail | None = Field(None, description='the mail server, with deliver = "mail"')
 
     def problems(self) -> Iterator[Problem]:
@@ -116,12 +121,16 @@ class Notify(Frozen):
             yield Problem("notify.mail", "missing", "it needs at least host and sender")
         if self.deliver == "file" and self.file is None:
             yield Problem("notify.file", "missing", 'name a file, like "notices.ndjson"')
+        for name in self.apprise:
+            if not re.fullmatch(SERVICE_NAME, name):
+                key = dotted((name,), "notify.apprise")
+                yield Problem(key, "not a name", "write it like chat or on-call")
         if self.mail is not None:
             yield from self.mail.problems()
 
     def warnings(self) -> Iterator[Problem]:
         """What is allowed and probably not meant."""
-        if not self.operators and self.deliver == "mail":
+        if not self.operators and not self.apprise and self.deliver == "mail":
             yield Problem(
                 "notify.operators",
                 "nobody is told when a run fails or removals are held",

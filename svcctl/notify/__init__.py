@@ -1,11 +1,24 @@
-"""Telling people: by mail, or into a file. What is told, and to whom, is decided elsewhere."""
+"""Telling people: by mail, file or push. What is told, and to whom, is decided elsewhere."""
 
 from svcctl.config.notify import Notify
-from svcctl.notify.channel import Channel
+from svcctl.notify.channel import Channel, Refused
+
+PUSH = "apprise:"
+"""What an address begins with that is a name in `notify.apprise`."""
 
 
-def open_channel(settings: Notify) -> Channel:
-    """The way that messages go. Nothing is connected or opened before the first is sent."""
+def open_channel(settings: Notify, address: str | None = None) -> Channel:
+    """The way to this address. Nothing is connected or opened before the first message is sent.
+
+    Raises Refused for one by push that is not configured any more.
+    """
+    if address is not None and address.startswith(PUSH):
+        from svcctl.notify.push import PushChannel
+
+        name = address.removeprefix(PUSH)
+        if name not in settings.apprise:
+            raise Refused(f"notify.apprise.{name} is not configured any more")
+        return PushChannel(name, settings.apprise[name])
     if settings.deliver == "mail":
         from svcctl.notify.mail import MailChannel
 

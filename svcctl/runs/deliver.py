@@ -1,15 +1,14 @@
 """Sending what waits: one delivery at a time, bounded, and nothing that was kept is lost."""
 
 import time
-from collections.abc import Mapping
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from svcctl.clock import now, stamp
 from svcctl.config.notify import Notify, is_address
 from svcctl.errors import ConfigError, ExitCode, StoreError, SvcctlError
 from svcctl.locks import NOTIFY, Locks
-from svcctl.notify import open_channel
+from svcctl.notify import PUSH, open_channel
 from svcctl.notify.channel import Channel, Later, Letter, Outage, Refused, line, lines
 from svcctl.runs.apply import back_off
 from svcctl.runs.lane import Stop
@@ -54,77 +53,120 @@ def deliver(site: "Site", stop: Stop | None = None) -> Problem | None:
         _, busy = locks.acquire([NOTIFY])
         if busy:
             return None
-        with closing(open_channel(settings)) as channel:
-            vault = Vault(site.settings, in_use=lambda: True)
-            return _Delivery(database, settings, channel, vault, stop or Stop()).run()
+        vault = Vault(site.settings, in_use=lambda: True)
+        with _Delivery(database, settings, vault, stop or Stop()) as delivery:
+            return delivery.run()
+
+
+class _Way:
+    """One channel, and how it goes there today."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.in_a_row = 0
+        self.outage: Outage | None = None
+        self.left = 0
+        self.put_off: list[Later] = []
+
+    def said(self) -> Iterator[str]:
+        if self.outage is not None:
+            waiting = max(self.left, 1)
+            kept = "is" if waiting == 1 else "are"
+            yield f"{_messages(waiting)} {kept} kept, not sent: {self.outage.message}"
+        elif self.put_off:
+            yield f"{_messages(len(self.put_off))} put off: {self.put_off[0]}"
+
+    def hint(self) -> str | None:
+        if self.outage is not None:
+            return self.outage.hint or "the next run tries again"
+        return (self.put_off[0].hint or "later runs try again") if self.put_off else None
 
 
 class _Delivery:
-    def __init__(
-        self, database: Database, settings: Notify, channel: Channel, vault: Vault, stop: Stop
-    ) -> None:
+    def __init__(self, database: Database, settings: Notify, vault: Vault, stop: Stop) -> None:
         self._database = database
         self._vault = vault
         self._settings = settings
-        self._channel = channel
+        self._ways: dict[str, _Way] = {}
         self._stop = stop
         self._until = time.monotonic() + SECONDS
         self._room = MOST
-        self._in_a_row = 0
-        self._outage: Outage | None = None
-        self._left = 0
-        self._put_off: list[Later] = []
         self._said: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for way in self._ways.values():
+            way.channel.close()
 
     def run(self) -> Problem | None:
         refused = self._pass()
         if refused:
             self._tell_operators(refused)
-            if self._outage is None:
-                self._pass()
+            self._pass()
         return self._problem()
+
+    def _way(self, row: Mapping[str, Any]) -> _Way:
+        """Raises Refused where there is none."""
+        address = row["address"]
+        name = address if address is not None and address.startswith(PUSH) else ""
+        if name not in self._ways:
+            self._ways[name] = _Way(open_channel(self._settings, address))
+        return self._ways[name]
 
     def _pass(self) -> list[tuple[Mapping[str, Any], str]]:
         """Everything that is due, once. Who will never be reached is returned, and not yet noted:
         a crash before it is told to the operators only means that it is found out again.
         """
-        with self._database.read() as connection:
-            due = rows.waiting(connection, at=stamp(), limit=self._room)
-        self._room -= len(due)
-        refused = []
-        for number, row in enumerate(due):
-            if self._over():
-                self._left += len(due) - number
-                break
+        for way in self._ways.values():
+            way.left = 0
+        if self._settings.apprise:
+            with self._database.write() as connection:
+                rows.spread(connection, _ways_to_operators(self._settings))
+        refused: list[tuple[Mapping[str, Any], str]] = []
+        for row in self._due():
             try:
-                self._send(row)
+                way = self._way(row)
+            except Refused as error:
+                refused.append((row, error.message))
+                continue
+            if way.outage is not None or self._over():
+                way.left += 1
+                continue
+            try:
+                self._send(row, way)
             except Refused as error:
                 refused.append((row, error.message))
             except Later as error:
-                self._delay(row, error, refused)
+                self._delay(row, way, error, refused)
             except Outage as error:
-                self._outage = error
+                way.outage = error
+                way.left += 1
                 self._note(row, error, row["attempts"], until=None)
-                self._left += len(due) - number
-                break
         return refused
 
-    def _over(self) -> bool:
-        return (
-            self._outage is not None
-            or self._stop.code in _SIGNALS
-            or time.monotonic() > self._until
-        )
+    def _due(self) -> list[Mapping[str, Any]]:
+        """The operators' first: what waits for a mail server must not keep them from a chat."""
+        due: list[Mapping[str, Any]] = []
+        for operators in (True, False) if self._settings.apprise else (None,):
+            with self._database.read() as connection:
+                due += rows.waiting(connection, at=stamp(), limit=self._room, operators=operators)
+        self._room -= len(due)
+        return due
 
-    def _send(self, row: Mapping[str, Any]) -> None:
+    def _over(self) -> bool:
+        return self._stop.code in _SIGNALS or time.monotonic() > self._until
+
+    def _send(self, row: Mapping[str, Any], way: _Way) -> None:
         if row["sealed"] is not None:
             row = {**row, "message": self._unsealed(row["sealed"])}
-        wrong = self._channel.send(_letter(row, self._settings))
+        wrong = way.channel.send(_letter(row, self._settings))
         with self._database.write() as connection:
             rows.sent(connection, row["id"], error=wrong)
         if wrong:
             self._said.append(f"not sent to every operator: {wrong}")
-        self._in_a_row = 0
+        way.in_a_row = 0
 
     def _unsealed(self, sealed: str) -> str:
         """Raises Later where it cannot be read: the others are sent nevertheless."""
@@ -134,17 +176,21 @@ class _Delivery:
             raise Later(error.message, hint=error.hint) from None
 
     def _delay(
-        self, row: Mapping[str, Any], error: Later, refused: list[tuple[Mapping[str, Any], str]]
+        self,
+        row: Mapping[str, Any],
+        way: _Way,
+        error: Later,
+        refused: list[tuple[Mapping[str, Any], str]],
     ) -> None:
         attempts = row["attempts"] + 1
         if attempts >= LAST_ATTEMPT:
             refused.append((row, error.message))
             return
         self._note(row, error, attempts, until=stamp(now() + back_off(attempts)))
-        self._put_off.append(error)
-        self._in_a_row += 1
-        if self._in_a_row >= PATIENCE:
-            self._outage = Outage(f"put off again and again: {error.message}", hint=error.hint)
+        way.put_off.append(error)
+        way.in_a_row += 1
+        if way.in_a_row >= PATIENCE:
+            way.outage = Outage(f"put off again and again: {error.message}", hint=error.hint)
 
     def _note(
         self, row: Mapping[str, Any], error: SvcctlError, attempts: int, *, until: str | None
@@ -171,34 +217,33 @@ class _Delivery:
                 )
 
     def _problem(self) -> Problem | None:
-        said, hint = list(self._said), None
-        if self._outage is not None:
-            hint = self._outage.hint or "the next run tries again"
-            waiting = max(self._left, 1)
-            kept = "is" if waiting == 1 else "are"
-            said.insert(0, f"{_messages(waiting)} {kept} kept, not sent: {self._outage.message}")
-        elif self._put_off:
-            hint = self._put_off[0].hint or "later runs try again"
-            said.insert(0, f"{_messages(len(self._put_off))} put off: {self._put_off[0]}")
+        said = [text for way in self._ways.values() for text in way.said()] + self._said
         if not said:
             return None
+        hint = next((hint for way in self._ways.values() if (hint := way.hint())), None)
         return Problem("notify", "; ".join(said), ExitCode.OK, hint=hint)
 
 
 def tells_operators(settings: Notify) -> bool:
     """Whether there is anybody, or a file, for what operators should know."""
-    return bool(settings.operators) or settings.deliver == "file"
+    return bool(_ways_to_operators(settings))
+
+
+def _ways_to_operators(settings: Notify) -> list[str]:
+    own = bool(settings.operators) or settings.deliver == "file"
+    return [*[rows.OPERATORS][: int(own)], *(f"{PUSH}{name}" for name in settings.apprise)]
 
 
 def _letter(row: Mapping[str, Any], settings: Notify) -> Letter:
     """Raises Refused when there is no address."""
     body = lines(row["message"])
     to: tuple[str, ...]
-    if row["address"] is not None:
-        to = (row["address"],)
-        body = f"{body}\n\n{_CLOSING_WORDS}"
-    elif row["user_id"] is None:
+    if row["address"] == rows.OPERATORS or (row["address"], row["user_id"]) == (None, None):
         to = settings.operators
+    elif row["address"] is not None:
+        to = (row["address"],)
+        if not row["address"].startswith(PUSH):
+            body = f"{body}\n\n{_CLOSING_WORDS}"
     else:
         to = _address_of(row, settings)
         body = f"{line(row['title'])}.\n\n{body}\n\n{_CLOSING_WORDS}"

@@ -2,13 +2,14 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, and_, insert, not_, or_, select, text, true, update
 
 from svcctl.clock import stamp
 from svcctl.model import to_json
+from svcctl.notify import PUSH
 from svcctl.store.tables import WAITING_NOTIFICATION, notifications, users
 from svcctl.store.texts import legible
 
@@ -68,13 +69,47 @@ def last_trouble(connection: Connection, command: str) -> list[list[str]]:
     return json.loads(found) if found else []
 
 
-def waiting(connection: Connection, *, at: str, limit: int) -> list[Mapping[str, Any]]:
-    """What is due, with its user's name and attributes; what failed least often comes first."""
+OPERATORS = "operators"
+"""The address of the operators' own copy, once there is one for every way to them."""
+_TO_OPERATORS = and_(
+    notifications.c.user_id.is_(None),
+    or_(
+        notifications.c.address.is_(None),
+        notifications.c.address == OPERATORS,
+        notifications.c.address.startswith(PUSH),
+    ),
+)
+
+
+def spread(connection: Connection, addresses: Sequence[str]) -> None:
+    """What waits for the operators is kept once for each of these ways to them."""
+    fresh = and_(_WAITING, notifications.c.user_id.is_(None), notifications.c.address.is_(None))
+    statement = select(notifications).where(fresh).order_by(notifications.c.id)
+    first, *others = addresses
+    for row in connection.execute(statement).mappings().all():
+        copied = {name: row[name] for name in ("level", "title", "message", "created_at")}
+        keys = {address: secrets.token_hex(16) for address in others}
+        copies = [{**copied, "address": address, "key": key} for address, key in keys.items()]
+        if copies:
+            connection.execute(insert(notifications), copies)
+        connection.execute(
+            update(notifications).where(notifications.c.id == row["id"]).values(address=first)
+        )
+
+
+def waiting(
+    connection: Connection, *, at: str, limit: int, operators: bool | None = None
+) -> list[Mapping[str, Any]]:
+    """What is due, with its user's name and attributes; what failed least often comes first.
+
+    operators: only what is for them, or only the rest.
+    """
     due = notifications.c.next_attempt_at
+    whom = true() if operators is None else _TO_OPERATORS if operators else not_(_TO_OPERATORS)
     statement = (
         select(notifications, users.c.username, users.c.attributes)
         .join(users, users.c.id == notifications.c.user_id, isouter=True)
-        .where(_WAITING, due.is_(None) | (due <= at))
+        .where(_WAITING, whom, due.is_(None) | (due <= at))
         .order_by(notifications.c.attempts, notifications.c.id)
         .limit(limit)
     )

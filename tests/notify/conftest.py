@@ -19,6 +19,8 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from tests.support.posts import Posts, posts
+
 USERNAME, PASSWORD = "svcctl", "correct horse battery staple"
 
 
@@ -139,3 +141,10 @@ def sink(authority: Authority) -> Iterator[Sink]:
     server = Sink(port, authority.context())
     yield server
     server.stop()
+
+
+@pytest.fixture(name="posts")
+def posted() -> Iterator[Posts]:
+    """A server that keeps what is posted to it."""
+    with posts() as it:
+        yield it

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
+from svcctl.config.secrets import Secret
 from svcctl.notify import ping as pings
+from svcctl.tripwire import tripwire
+from tests.support.posts import Posts
 
 if TYPE_CHECKING:
     from tests.conftest import Site, Svcctl
@@ -36,58 +37,17 @@ access.states = ["Member"]
 """
 
 
-@dataclass
-class Monitor:
-    """What came in; `answers` are the next ones' statuses, None to hang, and 200 afterwards."""
-
-    url: str = ""
-    got: list[tuple[str, str]] = field(default_factory=list)
-    answers: list[int | None] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for path, _ in self.got]
-
-
 @pytest.fixture
-def monitor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Monitor]:
-    it = Monitor()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            it.got.append((self.path, body))
-            status = it.answers.pop(0) if it.answers else 200
-            if status is None:
-                it.over.wait(30)
-                return
-            self.send_response(status)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    it.url = f"http://127.0.0.1:{server.server_port}/ping/secret-uuid"
-    monkeypatch.setenv("PING_URL", it.url)
-    monkeypatch.setenv("PULL_URL", f"http://127.0.0.1:{server.server_port}/pull?create=1")
+def monitor(posts: Posts, monkeypatch: pytest.MonkeyPatch) -> Posts:
+    monkeypatch.setenv("PING_URL", f"http://{posts.place}/ping/secret-uuid")
+    monkeypatch.setenv("PULL_URL", f"http://{posts.place}/pull?create=1")
     monkeypatch.setattr(pings, "PAUSE", 0.01)
     monkeypatch.setattr(pings, "SECONDS", 0.5)
-    yield it
-    it.over.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return posts
 
 
 @pytest.fixture
-def club(site: "Callable[[str], Site]", svcctl: "Svcctl", monitor: Monitor) -> "Site":
+def club(site: "Callable[[str], Site]", svcctl: "Svcctl", monitor: Posts) -> "Site":
     made = site(CONFIG)
     made.write("people.csv", "username,groups\nada,staff\nbob,staff\n")
     assert svcctl("directory", "pull").exit_code == 0
@@ -96,7 +56,7 @@ def club(site: "Callable[[str], Site]", svcctl: "Svcctl", monitor: Monitor) -> "
 
 
 def test_a_run_says_that_it_begins_and_that_it_went_well(
-    club: "Site", svcctl: "Svcctl", monitor: Monitor
+    club: "Site", svcctl: "Svcctl", monitor: Posts
 ) -> None:
     for _ in range(2):
         done = svcctl("sync", "--all")
@@ -118,7 +78,7 @@ def test_a_run_says_that_it_begins_and_that_it_went_well(
     ],
 )
 def test_a_run_that_ends_with_an_error_says_with_which(
-    club: "Site", svcctl: "Svcctl", monitor: Monitor, spoil: str, code: int
+    club: "Site", svcctl: "Svcctl", monitor: Posts, spoil: str, code: int
 ) -> None:
     assert svcctl("sync", "--all").exit_code == 0
     if "TRIGGER" in spoil:
@@ -132,7 +92,7 @@ def test_a_run_that_ends_with_an_error_says_with_which(
 
 
 def test_what_failed_and_what_was_left_undone(
-    club: "Site", svcctl: "Svcctl", monitor: Monitor
+    club: "Site", svcctl: "Svcctl", monitor: Posts
 ) -> None:
     club.write("people.csv", "username,groups\nada,staff\nada,staff\n")
     assert svcctl("directory", "pull").exit_code == 5
@@ -144,7 +104,7 @@ def test_what_failed_and_what_was_left_undone(
 
 
 def test_nobody_is_told_of_what_cron_does_not_do(
-    club: "Site", svcctl: "Svcctl", monitor: Monitor
+    club: "Site", svcctl: "Svcctl", monitor: Posts
 ) -> None:
     for words in (
         ["sync", "--all", "--dry-run"],
@@ -160,7 +120,7 @@ def test_nobody_is_told_of_what_cron_does_not_do(
 
 
 def test_a_monitor_in_trouble_is_asked_again_and_changes_nothing(
-    club: "Site", svcctl: "Svcctl", monitor: Monitor
+    club: "Site", svcctl: "Svcctl", monitor: Posts
 ) -> None:
     monitor.answers = [503, 200, 500, 502, 200]
     done = svcctl("sync", "--all")
@@ -181,7 +141,7 @@ def test_a_monitor_in_trouble_is_asked_again_and_changes_nothing(
 
 
 def test_a_monitor_that_does_not_answer_delays_no_run(
-    club: "Site", svcctl: "Svcctl", monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+    club: "Site", svcctl: "Svcctl", monitor: Posts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run has ended before the first ping is given up."""
     monkeypatch.setattr(pings, "SECONDS", 3.0)
@@ -237,7 +197,7 @@ def test_a_command_that_cron_does_not_run_is_refused(
     assert "monitor.pings.sync: is monitor.ping; move it there" in done.stdout
 
 
-def test_a_run_of_cron_that_is_ended_says_so(club: "Site", monitor: Monitor) -> None:
+def test_a_run_of_cron_that_is_ended_says_so(club: "Site", monitor: Posts) -> None:
     """In a process of its own, as cron starts it; SIGTERM while the service is slow."""
     text = (club.folder / "svcctl.toml").read_text()
     club.configure(text.replace('path = "lab.db"', 'path = "lab.db"\nlatency = 1'))
@@ -258,3 +218,14 @@ def test_a_run_of_cron_that_is_ended_says_so(club: "Site", monitor: Monitor) -> 
     assert process.wait(timeout=30) == 143
     process.communicate()
     assert monitor.paths == ["/ping/secret-uuid/start", "/ping/secret-uuid/143"]
+
+
+def test_planning_forbids_connections_but_not_this_one(monitor: Posts) -> None:
+    ping = pings.Ping(Secret("env", "PING_URL"), "sync")
+    with tripwire("planning"):
+        ping.begin()
+        while not monitor.got and ping.problem is None:
+            time.sleep(0.005)
+    ping.end(0)
+    assert ping.problem is None
+    assert monitor.paths == ["/ping/secret-uuid/start", "/ping/secret-uuid"]
