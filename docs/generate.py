@@ -273,6 +273,38 @@ Moments are UTC, like `2026-11-22T20:40:22Z`. Passwords are in `svcctl.report/1`
 `accounts reset-password`, once, and nowhere else.
 """
 
+AUDIT_LINES = """\
+## svcctl.audit/1
+
+the record, one object a line: `svcctl audit export`
+
+- `export`, the first line, with `event`, `schema`, `at`, `complete`, `after`: the entry that came
+  before, as a head. `complete` is false where `--service` or `--user` left rows out
+- `entry`, with `event`, `id`, `at`, `content`, `head`; behind it the rows that it names
+- `operation`, with `event`, `id`, `run_id`, `service`, `user_id`, `account_id`, `seq`, `verb`,
+  `actor`, `removal`, `notify`, `looked`, `status`, `attempts`, `started_at`, `ended_at`, `undo_of`,
+  `args`, `before`, `after`, `reason`, `error`, `salt`, `commitment`, `user`. Of `user`, today's
+  username, the chain knows nothing: it is not proven
+- `run`, with `event`, `id`, `actor`, `host`, `pid`, `started_at`, `ended_at`, `exit_code`,
+  `command`, `summary`, `salt`, `commitment`
+- `end`, the last line, with `event`, `entries`, `operations`, `runs`, `head`
+
+Who wants to verify it without svcctl: H(a, b, …) is SHA-256, in lower-case hexadecimal, over the
+values as UTF-8 text with a NUL between them; nothing for null, 1 and 0 for true and false, and for
+`args`, `before`, `after`, `summary` and `content` JSON with sorted keys and without spaces. Then
+
+- `commitment` = H(`salt`, `args`, `before`, `after`, `reason`, `error`) of an operation,
+  H(`salt`, `command`, `summary`) of a run. It is in the line only when the salt is gone, because
+  somebody was forgotten; then the texts are not those that it was made of
+- the digest of an operation = H("operations", `id`, …, `undo_of`, commitment) in the order above;
+  of a run = H("runs", `id`, …, `exit_code`, commitment)
+- `content` has, by kind, `operations` and `runs`, lists of id and digest. `forgotten` says of which
+  user, and which runs, the salts are gone; `pruned` through which entry, and with which head, the
+  record was deleted; `begins` is the first entry, with how much was there before it
+- `head` = H(head of the entry before, `id`, `at`, `content`); the first one goes on from 64 zeros.
+  Written like `17:3f…`, with its entry, it is what `--against` takes
+"""
+
 SAMPLES: tuple[tuple[str, str], ...] = (
     ("users list", "users"),
     ("users show ada", "one user"),
@@ -310,6 +342,8 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("db upgrade --config empty.toml", "migrations that were, or would be, applied"),
     ("db check --config empty.toml", "what is wrong with the database"),
     ("db backup copy.db", "a backup"),
+    ("audit verify", "whether the record is as it was written"),
+    ("audit prune --keep 30d --dry-run", "what was, or would be, deleted of the record"),
 )
 
 
@@ -330,6 +364,7 @@ def output_page() -> str:
             parts.append(
                 f"## {schema}\n\n{meaning}: `svcctl {shown} --json`\n\n{_keys(schema, document)}\n"
             )
+    parts.append(AUDIT_LINES)
     return "\n".join(parts)
 
 

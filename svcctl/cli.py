@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adopt": ("adopt", "Link accounts that exist already, recognised by rules."),
     "holds": ("holds", "Operations that a safety limit stopped."),
     "history": ("history", "Who did what, when and why."),
+    "audit": ("audit", "Export, verify and prune the record of what was done."),
     "why": ("why", "Why a user has, or has not, an account."),
     "pipeline": ("pipeline", "Lists of steps that a provider's response goes through."),
     "monitor": ("monitor", "Metrics for Prometheus, written to a file."),

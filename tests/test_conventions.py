@@ -420,6 +420,8 @@ LISTINGS |= {
     "pipeline resume PARTIAL --set confirmed=yes --dry-run": "svcctl.pipeline-run/1",
 }
 JSON_ONLY = {
+    "audit verify": "svcctl.audit-verify/1",
+    "audit prune --keep 30d --dry-run": "svcctl.audit-prune/1",
     "pipeline abort PARTIAL --dry-run": "svcctl.pipeline-abort/1",
     "why ada lab": "svcctl.why/1",
     "services show lab": "svcctl.service/1",

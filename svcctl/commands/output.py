@@ -119,7 +119,12 @@ def write_json(
 
 def write_line(body: Mapping[str, Any]) -> None:
     """One NDJSON line."""
-    write(_json(body, separators=(",", ":")))
+    write(line(body))
+
+
+def line(body: Mapping[str, Any]) -> str:
+    """What `write_line` writes."""
+    return _json(body, separators=(",", ":"))
 
 
 def ask(question: str) -> bool:

@@ -6,6 +6,7 @@ Every default and description here is what `config.example.toml` and the documen
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from svcctl.config.notify import Notify
 from svcctl.config.pipeline import Backend, Pipeline
 from svcctl.config.problems import Problem, dotted, suggest, under
 from svcctl.config.secrets import Secret
-from svcctl.config.service import SERVICE_NAME, Frozen, Limits
+from svcctl.config.service import SERVICE_NAME, Duration, Frozen, Limits
 from svcctl.config.source import Source
 from svcctl.names import ATTRIBUTES, PLACEHOLDERS, NameFormat
 
@@ -65,6 +66,25 @@ class StateRule(Frozen):
     )
 
 
+LEAST_KEPT = timedelta(days=30)
+"""Of the record: limits, retries and people look back."""
+
+
+class Audit(Frozen):
+    """The record of what was done."""
+
+    keep: Duration | None = Field(
+        None,
+        description="how long `audit prune` keeps what was recorded, at least 30d; default: it has"
+        " to be told",
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong although every single value is well-formed."""
+        if self.keep is not None and self.keep < LEAST_KEPT:
+            yield Problem("keep", f"less than {LEAST_KEPT.days} days", 'write it like "104w"')
+
+
 class Settings(Frozen):
     """All that `svcctl.toml` says. `[services.<name>]` tables are raw: hooks validate them."""
 
@@ -95,6 +115,7 @@ class Settings(Frozen):
     backends: dict[str, Backend] = Field(
         default_factory=dict, description="the providers that pipelines are about, by name"
     )
+    audit: Audit = Field(Audit(), description="the record of what was done")
     notify: Notify | None = Field(None, description="where messages go; default: nowhere")
     monitor: Monitor | None = Field(
         None, description="what a monitoring system sees; default: nothing"
@@ -183,6 +204,7 @@ class Settings(Frozen):
         for name, table in self.services.items():
             yield from self._service_problems(name, table)
         yield from self._pipeline_problems()
+        yield from under("audit", self.audit.problems())
         if self.notify is not None:
             yield from self.notify.problems()
         if self.monitor is not None:

@@ -157,10 +157,10 @@ class Writer:
                 work = self._next(lane, result)
                 if work is not None:
                     next_up.append((lane, *work))
-            operation_rows.settle(connection, ledger.operations)
             account_rows.write(connection, ledger.accounts)
             notification_rows.add(connection, ledger.notifications)
             operation_rows.claim(connection, [(step.id, step.looked) for _, _, step in next_up])
+            operation_rows.settle(connection, ledger.operations)
         for lane, job, step in next_up:
             lane.give(job, step)
         for applied in (one for many in ended for one in many):

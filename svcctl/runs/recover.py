@@ -341,7 +341,6 @@ def write(connection: Connection, verified: Verified, hooks: Mapping[str, Servic
         )
         for row, before, after in verified.done
     )
-    operation_rows.settle(connection, rows)
     notification_rows.add(
         connection,
         (
@@ -363,3 +362,4 @@ def write(connection: Connection, verified: Verified, hooks: Mapping[str, Servic
             account_rows.written(account, rule.key(account.name) if account.name else "")
         )
     account_rows.write(connection, written)
+    operation_rows.settle(connection, rows)

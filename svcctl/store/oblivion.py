@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select, update
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, or_, select, update
 from svcctl.clock import stamp
 from svcctl.errors import UsageError
 from svcctl.model import OPEN, AccountStatus, to_json
+from svcctl.store import chain
 from svcctl.store.tables import (
     accounts,
     associations,
@@ -65,9 +66,11 @@ def forget_user(connection: Connection, row: Row[Any]) -> str:
         )
     )
     _forget_logins(connection, row)
-    _scrub_operations(connection, row, pseudonym)
-    _scrub_runs(connection, row.username, pseudonym)
     _scrub_notices(connection, row, pseudonym)
+    named = _runs_that_name(connection, row.username)
+    chain.seal(connection, row.id, runs=[run.id for run in named if run.ended_at is not None])
+    _scrub_operations(connection, row, pseudonym)
+    _scrub_runs(connection, named, _mask(row.username, pseudonym))
     return pseudonym
 
 
@@ -148,18 +151,23 @@ def _scrubbed(text: str, pseudonym: str) -> str:
     )
 
 
-def _scrub_runs(connection: Connection, username: str, pseudonym: str) -> None:
-    mask = _mask(username, pseudonym)
+def _runs_that_name(connection: Connection, username: str) -> list[Any]:
     mentioned = or_(
         runs.c.command.contains(username, autoescape=True),
         runs.c.summary.contains(username, autoescape=True),
     )
-    statement = select(runs.c.id, runs.c.command, runs.c.summary).where(mentioned)
-    for id_, command, summary in connection.execute(statement).all():
+    columns = (runs.c.id, runs.c.command, runs.c.summary, runs.c.ended_at)
+    found = connection.execute(select(*columns).where(mentioned)).all()
+    word = _word(username)
+    return [run for run in found if word.search(run.command) or word.search(run.summary)]
+
+
+def _scrub_runs(connection: Connection, named: Iterable[Any], mask: Callable[[str], str]) -> None:
+    for run in named:
         connection.execute(
             update(runs)
-            .where(runs.c.id == id_)
-            .values(command=mask(command), summary=mask(summary))
+            .where(runs.c.id == run.id)
+            .values(command=mask(run.command), summary=mask(run.summary))
         )
 
 
@@ -182,5 +190,9 @@ def _scrub_notices(connection: Connection, row: Row[Any], pseudonym: str) -> Non
 
 
 def _mask(username: str, pseudonym: str) -> Callable[[str], str]:
-    word = re.compile(rf"(?<!\w){re.escape(username)}(?!\w)")
+    word = _word(username)
     return lambda text: word.sub(pseudonym, text)
+
+
+def _word(username: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(username)}(?!\w)")

@@ -23,6 +23,8 @@ from sqlalchemy import (
 
 from svcctl.clock import stamp
 from svcctl.model import OPEN, OperationStatus, Verb, to_json
+from svcctl.store import chain
+from svcctl.store.chain.digest import new_salt
 from svcctl.store.chunks import chunks, update_each
 from svcctl.store.runs import Mark
 from svcctl.store.tables import (
@@ -139,7 +141,10 @@ def supersede(connection: Connection, ids: Iterable[int]) -> None:
         )
     )
     for chunk in chunks(sorted(ids), _MANY):
-        connection.execute(giving_way.where(operations.c.id.in_(chunk)))
+        chosen = operations.c.id.in_(chunk)
+        over = list(connection.scalars(select(operations.c.id).where(chosen, is_open)))
+        connection.execute(giving_way.where(chosen))
+        chain.extend(connection, operations=over)
 
 
 def journal(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
@@ -147,8 +152,8 @@ def journal(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
     if not rows:
         return []
     run_id = rows[0]["run_id"]
-    connection.execute(insert(operations), rows)
-    return list(
+    connection.execute(insert(operations), [{**row, "salt": new_salt()} for row in rows])
+    ids = list(
         connection.scalars(
             select(operations.c.id)
             .where(operations.c.run_id == run_id)
@@ -156,6 +161,9 @@ def journal(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
             .limit(len(rows))
         )
     )[::-1]
+    over = [id_ for id_, row in zip(ids, rows, strict=True) if row["status"] not in OPEN]
+    chain.extend(connection, operations=over)
+    return ids
 
 
 _CLAIM = (
@@ -191,12 +199,17 @@ def claim(connection: Connection, ids: Iterable[tuple[int, bool]]) -> None:
 
 
 def settle(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Write how operations ended, all at one moment; `rows` come from `ended` and `done`."""
+    """Write how operations ended, all at one moment; `rows` come from `ended` and `done`.
+
+    To be called last in a transaction, as the chain is.
+    """
     moment = stamp()
     for row in rows:
         row["b_ended_at"] = None if row["b_status"] == _PENDING else moment
     update_each(connection, _END_DONE, [row for row in rows if "b_after" in row])
     update_each(connection, _END, [row for row in rows if "b_after" not in row])
+    over = [row["b_id"] for row in rows if row["b_status"] not in OPEN]
+    chain.extend(connection, operations=over)
 
 
 def ended(
@@ -275,11 +288,19 @@ def resolve(
 ) -> None:
     """End open operations by decree: rejected holds, unknown ones that an operator looked at."""
     for chunk in chunks(ids):
+        over = list(
+            connection.scalars(
+                select(operations.c.id).where(
+                    operations.c.id.in_(chunk), operations.c.status.in_(_OPEN)
+                )
+            )
+        )
         connection.execute(
             update(operations)
-            .where(operations.c.id.in_(chunk), operations.c.status.in_(_OPEN))
+            .where(operations.c.id.in_(over))
             .values(status=status.value, ended_at=stamp(), error=error)
         )
+        chain.extend(connection, operations=over)
 
 
 def failed_users(connection: Connection, services: Iterable[str]) -> frozenset[int]:

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, delete, exists, func, insert, or_, select, up
 
 from svcctl.clock import stamp
 from svcctl.model import OperationStatus, to_json
+from svcctl.store import chain
+from svcctl.store.chain.digest import new_salt
 from svcctl.store.chunks import chunks
 from svcctl.store.tables import LARGEST_ID, operations, paused_services, runs
 from svcctl.store.texts import legible
@@ -35,7 +37,7 @@ def record(
 ) -> int:
     """Record a run that began and ends with this transaction; its id."""
     moment = stamp()
-    return _insert(
+    run_id = _insert(
         connection,
         command=command,
         actor=actor,
@@ -46,11 +48,13 @@ def record(
         exit_code=exit_code,
         summary=to_json(summary),
     )
+    chain.extend(connection, runs=[run_id])
+    return run_id
 
 
 def _insert(connection: Connection, *, command: str, actor: str, host: str, **values: Any) -> int:
     texts = {"command": legible(command), "actor": legible(actor), "host": legible(host)}
-    result = connection.execute(_INSERT, {**texts, **values})
+    result = connection.execute(_INSERT, {**texts, **values, "salt": new_salt()})
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
 
@@ -62,15 +66,22 @@ def end(connection: Connection, run_id: int, *, exit_code: int, summary: Mapping
         .where(runs.c.id == run_id)
         .values(ended_at=stamp(), exit_code=exit_code, summary=to_json(summary))
     )
+    chain.extend(connection, runs=[run_id])
 
 
 def close_unended(connection: Connection, ids: Iterable[int]) -> None:
     """Close runs that died, once their operations were looked at."""
+    died = list(
+        connection.scalars(
+            select(runs.c.id).where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
+        )
+    )
     connection.execute(
         update(runs)
-        .where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
+        .where(runs.c.id.in_(died))
         .values(ended_at=stamp(), summary=to_json({"died": True}))
     )
+    chain.extend(connection, died=died)
 
 
 def close_dead(connection: Connection, services: Iterable[str], *, before: int) -> None:

@@ -6,7 +6,17 @@ under `store/migrations` and a new `SCHEMA` in `store/database.py`; a test compa
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, MetaData, Table, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -160,6 +170,8 @@ class RunRow(Row, table=True):
     ended_at: str | None = _text(nullable=True)
     exit_code: int | None = Field(default=None, nullable=True)
     summary: str = _json("{}")
+    salt: str = _text(default="")
+    commitment: str | None = _text(nullable=True)
 
 
 OPEN_OPERATION = "status IN ('pending', 'running', 'unknown', 'held')"
@@ -223,6 +235,22 @@ class OperationRow(Row, table=True):
     ended_at: str | None = _text(nullable=True)
     error: str | None = _text(nullable=True)
     undo_of: int | None = Field(default=None, nullable=True)
+    salt: str = _text(default="")
+    commitment: str | None = _text(nullable=True)
+
+
+class AuditRow(Row, table=True):
+    """An entry of the hash chain, see `store.chain`. `content` is JSON, `head` hashes all so far.
+
+    `salt` of a run or operation hides its texts in the digest; without it, `commitment` does.
+    """
+
+    __tablename__ = "audit"
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    at: str = _text()
+    content: str = _text()
+    head: str = _text()
 
 
 WAITING_NOTIFICATION = "sent_at IS NULL AND refused_at IS NULL"
@@ -362,6 +390,7 @@ states = _table(StateRow)
 accounts = _table(AccountRow)
 runs = _table(RunRow)
 operations = _table(OperationRow)
+audit = _table(AuditRow)
 notifications = _table(NotificationRow)
 paused_services = _table(PausedRow)
 associations = _table(AssociationRow)

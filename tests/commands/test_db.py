@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MIGRATIONS = [
     {"revision": "0001", "title": "the first schema"},
     {"revision": "0002", "title": "pipelines: associations, partials, codes, sealed messages"},
+    {"revision": "0003", "title": "the hash chain over what was recorded"},
 ]
 
 

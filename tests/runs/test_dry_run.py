@@ -14,6 +14,7 @@ from typer.main import get_command
 from svcctl.cli import app
 from svcctl.hooks.manager import NewAccount
 from svcctl.store.tables import metadata
+from tests.support.ages import age
 
 Build = Callable[..., World]
 SIDECARS = ("-wal", "-shm", "-journal")
@@ -95,6 +96,10 @@ def paused(w: World) -> None:
     assert w.svcctl("services", "pause", "lab").exit_code == 0
 
 
+def aged(w: World) -> None:
+    age(w.site.database, through=20)
+
+
 def removed(w: World) -> None:
     assert w.svcctl("users", "remove", "ada").exit_code == 0
 
@@ -159,6 +164,7 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("groups remove", ["staff", "ada"], None, 0),
     ("groups unset", ["fc", "ada"], unset, 0),
     ("groups delete", ["staff"], None, 4),
+    ("audit prune", ["--keep", "104w"], aged, 0),
     ("accounts create", ["eve"], newcomer, 0),
     ("accounts enable", ["ada"], disabled, 0),
     ("accounts disable", ["ada"], None, 0),

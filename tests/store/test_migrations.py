@@ -16,6 +16,7 @@ from sqlmodel import Field, SQLModel
 
 from svcctl.errors import ExitCode, SchemaError, StoreError, UsageError
 from svcctl.store.backup import backup
+from svcctl.store.chain.verify import verify
 from svcctl.store.database import SCHEMA, Database
 from svcctl.store.integrity import Finding, check
 from svcctl.store.migrate import SCRIPTS, Migration, Upgraded, pending, upgrade
@@ -248,6 +249,25 @@ def test_a_migration_must_not_leave_references_to_nothing(
     with pytest.raises(StoreError, match=r"refer to rows of users|violates foreign key"):
         upgrade(database, scripts=scripts(LOSE))
     assert counts(database) == before
+
+
+def test_what_an_older_database_recorded_is_in_the_chain_from_then_on(
+    blank: Database, tmp_path: Path
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(SCRIPTS, older, ignore=shutil.ignore_patterns("__pycache__", "000[3-9]*"))
+    upgrade(blank, scripts=older)
+    people(blank)
+    upgrade(blank)
+    with blank.read() as connection:
+        verdict = verify(connection)
+    assert (verdict.findings, list(verdict.counts.values())) == ([], [1, 0])
+    assert '"older":{"operations":1,"runs":0}' in rows(blank, "SELECT content FROM audit")[0][0]
+    assert len({salt for (salt,) in rows(blank, "SELECT salt FROM operations")}) == 2
+    run(blank, "UPDATE operations SET reason = 'none' WHERE id = 1")
+    with blank.read() as connection:
+        (found,) = verify(connection).findings
+    assert found.subject == "operation 1"
 
 
 def test_a_newer_database_is_never_touched(database: Database) -> None:
