@@ -5,11 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos import crash, faults
+from chaos import crash, disk, faults
 from chaos.matrix import Matrix, Row, Task, table
 
 MATRICES: dict[str, Matrix] = {
     "crash": crash.MATRIX,
+    "disk": disk.MATRIX,
     "faults": faults.MATRIX,
 }
 

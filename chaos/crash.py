@@ -16,6 +16,7 @@ from chaos.moments import Moments, counted
 from chaos.processes import run as svcctl
 from chaos.processes import warm
 from chaos.scenarios import SCENARIOS, Scenario
+from chaos.sites import Unusable
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ def rehearse(scenario: Scenario, folder: Path) -> tuple[verdict.Found, list[str]
     copy = sites.copy(folder / "before", folder / "undisturbed")
     log = folder / "undisturbed.moments"
     ended = svcctl(copy, *scenario.line(copy), first=Moments(log).watch)
-    wrong = verdict.after(copy, scenario.then)
-    if wrong or ended.wrong:
-        raise RuntimeError(f"{scenario.name}: undisturbed, and yet: {ended} {wrong}")
+    wrong = verdict.after(copy, scenario.then, scenario.codes)
+    if wrong or ended.wrong or ended.code != scenario.code:
+        raise Unusable(f"undisturbed, and yet: {ended}; {wrong}")
     return verdict.look(copy), counted(log)
 
 
@@ -57,22 +58,25 @@ def kill(scenario: Scenario, folder: Path, expected: verdict.Found, number: int)
 
 def matrix(scenario: Scenario, task: Task, of: int) -> Row:
     watch = Watch()
-    folder = task.folder / scenario.name
-    scenario.prepare(folder / "before").tidy()
-    expected, moments = rehearse(scenario, folder)
+    what = f"kill -9 during {scenario.name}"
+    folder = task.folder / scenario.name.replace(" ", "-")
+    try:
+        scenario.prepare(folder / "before")
+        expected, moments = rehearse(scenario, folder)
+    except Unusable as error:
+        return Row(what, 0, "kill points", watch.seconds, [str(error)])
     numbers = task.sample(range(1, len(moments) + 1), of)
     kills = list(spread(partial(kill, scenario, folder, expected), numbers))
-    lost = [
-        f"killed {one.moment} ({one.number}): {wrong}"
-        for one in sorted(kills, key=lambda one: one.number)
-        for wrong in one.wrong
-    ]
     return Row(
-        f"kill -9 during {scenario.name}",
+        what,
         sum(one.moment is not None for one in kills),
         "kill points",
         watch.seconds,
-        lost,
+        [
+            f"killed {one.moment} ({one.number}): {'; '.join(one.wrong)}"
+            for one in sorted(kills, key=lambda one: one.number)
+            if one.wrong
+        ],
         sum(one.undecided for one in kills),
     )
 

@@ -109,10 +109,17 @@ def _child(folder: Path, streams: Sequence[Path], work: Callable[[], int]) -> in
         os._exit(code)
 
 
+def _streams(folder: Path) -> tuple[Path, Path]:
+    """Beside the folder, which may be full or take no writes."""
+    beside = folder.with_name(f"{folder.name}.said")
+    beside.mkdir(exist_ok=True)
+    number = time.monotonic_ns()
+    return beside / f"{number}.out", beside / f"{number}.err"
+
+
 def begin(folder: Path, *words: str, first: Callable[[], None] = lambda: None) -> Process:
     """A command line of svcctl in this folder; `first` is called in the new process before."""
-    number = time.monotonic_ns()
-    streams = (folder / f"process-{number}.out", folder / f"process-{number}.err")
+    streams = _streams(folder)
 
     def work() -> int:
         first()
@@ -130,7 +137,7 @@ def in_turn(
     folder: Path, lines: Sequence[Sequence[str]], first: Callable[[], None] = lambda: None
 ) -> list[Ended]:
     """Several commands, one after the other in one process: as good as several, and quicker."""
-    out, err = folder / "in-turn.out", folder / "in-turn.err"
+    out, err = _streams(folder)
 
     def work() -> int:
         first()

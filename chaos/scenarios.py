@@ -1,13 +1,16 @@
 """What svcctl is doing when something happens to it. The list at the end is what matrices take."""
 
+import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from chaos import sites
 from chaos.sites import TEN, Site, staff
-
-Line = Sequence[str]
+from chaos.verdict import Line, Step, rows
+from svcctl.hooks.manager import NewAccount
+from svcctl.hooks.sandbox import SandboxManager
 
 SYNC: Line = ("sync", "--all")
 
@@ -16,18 +19,27 @@ SYNC: Line = ("sync", "--all")
 class Scenario:
     """A site, the command to which it happens, and what an operator or cron runs afterwards.
 
-    `codes` are the exit codes with which the command may end when it is run again, undisturbed.
+    `codes` are the exit codes with which commands may end when they are run again, undisturbed;
+    `code` is the one of the undisturbed run.
     """
 
     name: str
     prepare: Callable[[Path], Site]
     line: Callable[[Path], Line]
-    then: Sequence[Line] = (SYNC,)
+    then: Sequence[Step] = (SYNC,)
     codes: frozenset[int] = frozenset({0})
+    code: int = 0
 
 
 def always(*words: str) -> Callable[[Path], Line]:
     return lambda _: words
+
+
+# Sites
+
+
+def people(folder: Path) -> Site:
+    return sites.settled(folder)
 
 
 def changed(folder: Path) -> Site:
@@ -50,6 +62,167 @@ def changed(folder: Path) -> Site:
     return site
 
 
+def drifted(folder: Path) -> Site:
+    """Somebody was at the groups of both sandboxes by hand."""
+    site = sites.settled(folder)
+    for name in ("lab", "other"):
+        with closing(SandboxManager(folder / f"{name}.sqlite")) as sandbox:
+            uids = {account.name: account.uid for account in sandbox.accounts()}
+            for number in range(3):
+                uid = uids[f"user{number}"]
+                sandbox.change_groups(uid, frozenset({"by hand"}), frozenset({"staff"}))
+    return site
+
+
+def held(folder: Path) -> Site:
+    """Five of ten are to lose access at once, which no limit allows."""
+    site = sites.settled(folder)
+    gone = [(f"id-{name}", name, "all") for name in TEN[5:]]
+    site.people([*staff(TEN[:5]), *gone])
+    site.ok("directory", "pull")
+    site.ok("sync", "--all", code=4)
+    return site
+
+
+def to_pull(folder: Path) -> Site:
+    """The source says something else than the last time."""
+    site = sites.settled(folder)
+    site.people(
+        [
+            *staff(TEN[:6]),
+            ("id-user6", "user6", "staff;new"),
+            ("id-user7", "renamed", "staff"),
+            ("id-user8", "user8", "all"),
+            *staff(["fresh1", "fresh2"]),
+        ]
+    )
+    return site
+
+
+def strangers(folder: Path) -> Site:
+    """Accounts that somebody made before svcctl came; one is nobody's."""
+    site = sites.found(folder)
+    site.people(staff(TEN))
+    site.ok("directory", "pull")
+    with closing(SandboxManager(folder / "lab.sqlite")) as sandbox:
+        for name in ["nobody", *TEN[:6]]:
+            sandbox.create_account(NewAccount(name, f"theirs-{name}", "secret"))
+    return site
+
+
+def member(folder: Path) -> Site:
+    """Somebody is about to join."""
+    site = sites.settled(folder)
+    response = {"id": 5, "login": "ada", "email": "ada@example.org", "name": "Ada Lovelace"}
+    (folder / "me.json").write_text(json.dumps(response), encoding="utf-8")
+    return site
+
+
+def paused(folder: Path) -> Site:
+    """Somebody has joined, and waits to be confirmed."""
+    site = member(folder)
+    site.ok(*JOIN, code=6)
+    return site
+
+
+def joined(folder: Path) -> Site:
+    site = paused(folder)
+    site.ok(*resume(folder))
+    return site
+
+
+def removed(folder: Path) -> Site:
+    """Somebody was removed who never had an account."""
+    site = sites.settled(folder)
+    site.ok("users", "add", "eve", "--group", "all", "fullname=Eve", "--no-sync")
+    site.ok("users", "remove", "eve", "--no-sync")
+    return site
+
+
+def failed(folder: Path) -> Site:
+    """A service was out of order for some."""
+    site = changed(folder)
+    for name in ("lab", "other"):
+        with closing(SandboxManager(folder / f"{name}.sqlite")) as sandbox:
+            sandbox.break_method("create_account", "denied")
+            sandbox.break_method("change_groups", "denied")
+    site.ok("sync", "--all", code=1)
+    for name in ("lab", "other"):
+        with closing(SandboxManager(folder / f"{name}.sqlite")) as sandbox:
+            sandbox.heal()
+    return site
+
+
+def empty(folder: Path) -> Site:
+    """No database yet."""
+    site = sites.bare(folder)
+    site.people(staff(TEN))
+    return site
+
+
+# Lines
+
+PULL: Line = ("directory", "pull")
+JOIN: Line = ("pipeline", "run", "join", "-r", "me.json")
+
+
+def apply(folder: Path) -> Line:
+    """A plan binds the configuration, and with it the folder."""
+    Site(folder).ok("plan", "--all", "--out", "plan.json")
+    return ("apply", "plan.json", "--yes")
+
+
+def resume(folder: Path) -> Line:
+    found = rows(folder, "SELECT id FROM partials")
+    id_ = found[0][0] if found else "gone"
+    return ("pipeline", "resume", id_, "--set", "confirmed_by=bob")
+
+
+def resume_what_waits(folder: Path) -> list[Line]:
+    return [resume(folder)] if rows(folder, "SELECT id FROM partials") else []
+
+
+def approve(folder: Path) -> Line:
+    (run,) = rows(folder, "SELECT max(run_id) FROM operations WHERE status = 'held'")[0]
+    return ("holds", "approve", str(run or 1), "--yes")
+
+
+def approve_what_is_held(folder: Path) -> list[Line]:
+    return (
+        [approve(folder)] if rows(folder, "SELECT id FROM operations WHERE status='held'") else []
+    )
+
+
+def codes(*numbers: int) -> frozenset[int]:
+    return frozenset(numbers)
+
+
 SCENARIOS = [
     Scenario("sync", changed, always(*SYNC)),
+    Scenario("update-all-groups", drifted, always("update-all-groups")),
+    Scenario("apply FILE", changed, apply, codes=codes(0, 1)),
+    Scenario("holds approve", held, approve, (SYNC, approve_what_is_held, SYNC), codes(0, 2, 4)),
+    # Who vanished loses access at the second pull in a row, and whether one counted depends.
+    Scenario("directory pull", to_pull, always(*PULL), (PULL, PULL, SYNC)),
+    Scenario("directory pull --sync", to_pull, always(*PULL, "--sync"), (PULL, PULL, SYNC)),
+    Scenario("users set, and what follows", people, always("users", "set", "user3", "--inactive")),
+    Scenario(
+        "users add, and what follows",
+        people,
+        always("users", "add", "ada", "--group", "staff"),
+        codes=codes(0, 2),
+    ),
+    Scenario(
+        "users remove, and what follows",
+        people,
+        always("users", "remove", "user4"),
+        codes=codes(0, 2),
+    ),
+    Scenario("users forget", removed, always("users", "forget", "eve", "--yes"), codes=codes(0, 2)),
+    Scenario("adopt", strangers, always("adopt", "lab", "--by", "name", "--yes")),
+    Scenario("pipeline run", member, always(*JOIN), (resume_what_waits, SYNC), codes(0, 6), 6),
+    Scenario("pipeline resume", paused, resume, (resume_what_waits, SYNC), codes(0, 2)),
+    Scenario("pipeline run, leaving", joined, always("pipeline", "run", "leave", "--user", "ada")),
+    Scenario("retry", failed, always("retry")),
+    Scenario("db upgrade, of nothing", empty, always("db", "upgrade"), (PULL, SYNC)),
 ]

@@ -65,6 +65,10 @@ def staff(names: Iterable[str]) -> list[Person]:
 TEN = [f"user{number}" for number in range(10)]
 
 
+class Unusable(Exception):
+    """A scenario that goes wrong although nothing happens to it."""
+
+
 class Site:
     """A folder in which svcctl is at home."""
 
@@ -81,21 +85,22 @@ class Site:
         """A command that must end so."""
         ended = run(self.folder, *words)
         if ended.code != code:
-            raise RuntimeError(f"the site could not be made: {ended}")
+            raise Unusable(f"the site could not be made: {ended}")
         return ended.stdout
 
-    def tidy(self) -> None:
-        for left in self.folder.glob("process-*"):
-            left.unlink()
 
-
-def found(folder: Path, config: str = CONFIG) -> Site:
-    """A site with nobody in it."""
+def bare(folder: Path, config: str = CONFIG) -> Site:
+    """A site without a database."""
     folder.mkdir(parents=True)
     (folder / "svcctl.toml").write_text(config, encoding="utf-8")
     for name in ("wiki.passwords", "wiki.groups"):
         (folder / name).touch(0o640)
-    site = Site(folder)
+    return Site(folder)
+
+
+def found(folder: Path, config: str = CONFIG) -> Site:
+    """A site with nobody in it."""
+    site = bare(folder, config)
     site.ok("db", "upgrade")
     return site
 

@@ -3,18 +3,23 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.processes import in_turn
+from chaos.processes import Ended, in_turn
 from svcctl.hooks.htpasswd import HtpasswdManager
 from svcctl.hooks.manager import RemoteAccount
 from svcctl.hooks.sandbox import SandboxManager
 from svcctl.store.database import SCHEMA
 
+Line = Sequence[str]
+Step = Line | Callable[[Path], list[Line]]
+"""A command line, or how the lines are found out when their turn has come."""
+
+OK = frozenset({0})
 SANDBOXES = ("lab", "other")
 
 _FACTS = {
@@ -93,21 +98,33 @@ def undecided(folder: Path) -> int:
     return int(rows(folder, sql)[0][0])
 
 
-def after(
-    folder: Path, lines: Sequence[Sequence[str]], codes: frozenset[int] = frozenset({0})
-) -> list[str]:
+def after(folder: Path, steps: Sequence[Step], codes: frozenset[int] = OK) -> list[str]:
     """Run the commands; then nothing may be open, damaged, locked or left to do. In words."""
-    still = [("sync", "--all", "--json"), ("db", "check")]
-    ended = in_turn(folder, [*lines, *still])
-    wrong = [f"svcctl {' '.join(one.words)}: {one.wrong}" for one in ended if one.wrong]
-    if len(ended) < len(lines) + len(still):
-        return [*wrong, str(ended[-1])]
-    *before, last, check = ended
-    wrong += [str(one) for one in before if one.code not in codes]
-    wrong += [str(one) for one in (last, check) if one.code != 0 or one.stderr]
+    wrong: list[str] = []
+    lines: list[Line] = []
+    for step in steps:
+        if callable(step):
+            wrong += _run(folder, lines, codes)[0]
+            lines = step(folder)
+        else:
+            lines = [*lines, step]
+    wrong += _run(folder, lines, codes)[0]
+    still, (last, *_) = _run(
+        folder, [("sync", "--all", "--json"), ("db", "check")], OK, silent=True
+    )
+    wrong += still
     if last.code == 0 and (left := json.loads(last.stdout)["operations"]):
         wrong.append(f"there was something left to do: {left}")
     return wrong + still_open(folder)
+
+
+def _run(
+    folder: Path, lines: Sequence[Line], codes: frozenset[int], *, silent: bool = False
+) -> tuple[list[str], list[Ended]]:
+    ended = in_turn(folder, lines) if lines else []
+    wrong = [f"svcctl {' '.join(one.words)}: {one.wrong}" for one in ended if one.wrong]
+    wrong += [str(one) for one in ended if one.code not in codes or (silent and one.stderr)]
+    return wrong, ended
 
 
 def still_open(folder: Path) -> list[str]:

@@ -5,6 +5,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+LONGEST_BREAK = timedelta(days=1)
+"""Nothing is put off for longer; what is was written by a clock that was wrong."""
 _DURATION = re.compile(r"(\d{1,9})([smhdw])")
 
 
@@ -25,6 +27,11 @@ def _stamp(second: int) -> str:
 
 def parse_stamp(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def is_due(until: str | None, at: datetime) -> bool:
+    """Whether what was put off until then may be tried again at this moment."""
+    return until is None or not stamp(at) < until <= stamp(at + LONGEST_BREAK)
 
 
 def parse_duration(text: str) -> timedelta:

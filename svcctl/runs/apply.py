@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from svcctl.clock import now, stamp
+from svcctl.clock import LONGEST_BREAK, now, stamp
 from svcctl.errors import Conflict, ExitCode, Invalid, ManagerError, NotFound, RateLimited
 from svcctl.model import (
     Account,
@@ -65,12 +65,12 @@ _WAITS = (OperationStatus.UNKNOWN, Verb.CREATE)
 def _asked_for(error: ManagerError | None) -> timedelta:
     """The break that the service asked for."""
     seconds = error.retry_after if isinstance(error, RateLimited) else None
-    return timedelta(seconds=min(seconds or 0, 86400))
+    return min(timedelta(seconds=min(seconds or 0, 1e6)), LONGEST_BREAK)
 
 
 def back_off(attempts: int) -> timedelta:
     """How long a failed operation waits: 5 min, doubled each time, at most a day."""
-    return timedelta(seconds=min(300 * 2 ** max(0, attempts - 1), 86400))
+    return min(timedelta(seconds=300 << min(max(0, attempts - 1), 10)), LONGEST_BREAK)
 
 
 class Writer:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from svcctl.clock import stamp
+from svcctl.clock import is_due, now
 from svcctl.hooks.contract import ServiceHook
 from svcctl.model import OPEN, Account, Operation, OperationStatus, Verb, to_json
 from svcctl.runs.plan import Plan, PlannedAccount, changes
@@ -150,7 +150,7 @@ class _Earlier:
     def __init__(self, unfinished: list[Recorded], plan: Plan, *, force: bool) -> None:
         self._rows: dict[int, dict[str, Recorded]] = {}
         self._force = force
-        self._now = stamp()
+        self._now = now()
         for row in unfinished:
             if row.service in plan.evaluated and row.status is not OperationStatus.UNKNOWN:
                 self._rows.setdefault(row.account_id, {})[row.verb] = row
@@ -166,9 +166,7 @@ class _Earlier:
         return [row.id for row in rows if row.status is OperationStatus.HELD]
 
     def too_soon(self, row: Recorded) -> bool:
-        return (
-            not self._force and row.next_attempt_at is not None and row.next_attempt_at > self._now
-        )
+        return not self._force and not is_due(row.next_attempt_at, self._now)
 
 
 def _rows(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, not_, or_, select, text, true, update
 
-from svcctl.clock import stamp
+from svcctl.clock import LONGEST_BREAK, parse_stamp, stamp
 from svcctl.model import to_json
 from svcctl.notify import PUSH
 from svcctl.store.tables import WAITING_NOTIFICATION, notifications, users
@@ -104,12 +104,12 @@ def waiting(
 
     operators: only what is for them, or only the rest.
     """
-    due = notifications.c.next_attempt_at
+    due, latest = notifications.c.next_attempt_at, stamp(parse_stamp(at) + LONGEST_BREAK)
     whom = true() if operators is None else _TO_OPERATORS if operators else not_(_TO_OPERATORS)
     statement = (
         select(notifications, users.c.username, users.c.attributes)
         .join(users, users.c.id == notifications.c.user_id, isouter=True)
-        .where(_WAITING, whom, due.is_(None) | (due <= at))
+        .where(_WAITING, whom, or_(due.is_(None), due <= at, due > latest))
         .order_by(notifications.c.attempts, notifications.c.id)
         .limit(limit)
     )

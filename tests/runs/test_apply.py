@@ -3,12 +3,14 @@
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import engine_hooks  # type: ignore[import-not-found]
 import pytest
 from engine_world import World, lab, names  # type: ignore[import-not-found]
 
+from svcctl.clock import now, stamp
 from svcctl.hooks.manager import RateLimit
 from svcctl.runs import apply, lane
 from svcctl.runs.apply import back_off
@@ -200,6 +202,19 @@ def test_what_goes_on_failing_waits_for_longer_and_longer(
     assert w.run("sync", "--all")[0] == 0
     assert nicknames(w) == {"adax", "bobx"}
     assert w.run("sync", "--failed")[1]["operations"] == []
+
+
+def test_a_wait_that_a_wrong_clock_wrote_down_is_none(out_of_step: Any) -> None:
+    """The clock was a year ahead when it failed: nobody waits for a year."""
+    w = out_of_step(3, 'faults = { set_nickname = "denied" }\n')
+    assert w.svcctl("sync", "--all").exit_code == 1
+    w.site.configure((w.site.folder / "svcctl.toml").read_text().replace("denied", "none"))
+    w.site.execute(
+        "UPDATE operations SET next_attempt_at = :then WHERE next_attempt_at IS NOT NULL",
+        then=stamp(now() + timedelta(days=366)),
+    )
+    assert w.svcctl("sync", "--all").exit_code == 0
+    assert changed(w) == 3
 
 
 def test_the_wait_doubles_up_to_a_day() -> None:

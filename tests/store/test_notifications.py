@@ -56,6 +56,15 @@ def test_what_is_to_be_told_is_kept(database: Database) -> None:
         notifications.add(connection, [stray])
 
 
+def test_a_wait_that_a_wrong_clock_wrote_down_is_none(database: Database) -> None:
+    add(database, "soon", "next year")
+    with database.write() as connection:
+        for row in notifications.waiting(connection, at=LATER, limit=9):
+            until = "2026-01-02T23:00:00Z" if row["title"] == "soon" else "2027-01-02T00:00:00Z"
+            notifications.put_off(connection, row["id"], attempts=1, error="", until=until)
+    assert due(database) == ["next year"]
+
+
 def test_broken_characters_are_replaced_where_people_read_them(database: Database) -> None:
     broken, shown = "a\0b\udcff", "a\ufffdb\ufffd"
     add(database, broken)
