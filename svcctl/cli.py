@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "What sync would do now."),
     "apply": ("apply", "Exactly the plan of a file, or nothing."),
     "retry": ("retry", "What failed or is due, planned anew."),
+    "undo": ("undo", "What a run changed, taken back."),
     "drift": ("drift", "Services against what is recorded here, both ways."),
     "adopt": ("adopt", "Link accounts that exist already, recognised by rules."),
     "holds": ("holds", "Operations that a safety limit stopped."),

@@ -190,7 +190,8 @@ class Account:
 class Operation:
     """One verb on one user's account, with its arguments and the reason. Hooks yield these.
 
-    The engine adds `before` and `after`: the fields of the account that the verb changes.
+    The engine adds `before` and `after`: the fields of the account that the verb changes. `undo_of`
+    is the row id of the operation that this one undoes; hooks leave it alone.
     """
 
     verb: Verb
@@ -200,6 +201,43 @@ class Operation:
     notify: bool = False
     before: Mapping[str, Any] = NOTHING
     after: Mapping[str, Any] = NOTHING
+    undo_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UndoPin:
+    """What an undo put back on an account, and how long runs leave it so.
+
+    by: the undo, and who asked for it. basis: the fingerprint of what the policy went by then; the
+    pin ends with another one. keeps: some of "access", "groups" and "nickname", as they were put
+    back; "access" is the whole account.
+    """
+
+    by: str
+    basis: str
+    keeps: frozenset[str] = frozenset()
+
+    def keeping(self, verb: Verb) -> "UndoPin":
+        """The same pin, which also keeps what an operation of this verb put back."""
+        return replace(self, keeps=self.keeps | {_KEPT.get(verb, "access")})
+
+    def left_alone(self, verb: Verb) -> bool:
+        """Whether runs leave alone what this verb would change."""
+        if verb is Verb.SET_PASSWORD:
+            return False
+        return "access" in self.keeps or _KEPT.get(verb) in self.keeps
+
+    def text(self) -> str:
+        """As the database keeps it."""
+        return to_json({"by": self.by, "basis": self.basis, "keeps": self.keeps})
+
+    @classmethod
+    def of(cls, text: str) -> "UndoPin":
+        values = json.loads(text)
+        return cls(values["by"], values["basis"], frozenset(values["keeps"]))
+
+
+_KEPT = {Verb.CHANGE_GROUPS: "groups", Verb.SET_NICKNAME: "nickname"}
 
 
 @dataclass(frozen=True, slots=True)

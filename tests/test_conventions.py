@@ -384,6 +384,7 @@ LISTINGS = {
     "plan": "svcctl.report/1",
     "apply plan.json --dry-run": "svcctl.report/1",
     "retry --dry-run": "svcctl.report/1",
+    "undo 2 --dry-run": "svcctl.report/1",
     "sync --all --dry-run": "svcctl.report/1",
     "validate --all --dry-run": "svcctl.report/1",
     "sync-nickname --all --dry-run": "svcctl.report/1",

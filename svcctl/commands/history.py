@@ -75,7 +75,10 @@ def history(
             table = Table("runs", RUN_COLUMNS, rows)
         else:
             where = _meaning(session, connection, about, service or [])
-            table = Table("history", COLUMNS, _operations(connection, where, status, limit))
+            rows = _operations(connection, where, status, limit)
+            if form is Format.TEXT:
+                rows = [_as_told(row) for row in rows]
+            table = Table("history", COLUMNS, rows)
     emit(table, form, empty="nothing is recorded")
 
 
@@ -133,10 +136,13 @@ def _operations(
 ) -> list[dict[str, Any]]:
     from svcctl.store.operations import history as recorded
     from svcctl.store.runs import started
+    from svcctl.store.undo import runs_of, undone_by
 
     kept = [status.value for status in statuses] if statuses else None
     found = recorded(connection, **where, statuses=kept, limit=limit)
     begun = started(connection, [row["run_id"] for row in found])
+    undoes = runs_of(connection, [row["undo_of"] for row in found if row["undo_of"]])
+    undone = undone_by(connection, [row["id"] for row in found])
     rows = []
     for row in found:
         args = jsons.loads(row["args"])
@@ -160,9 +166,17 @@ def _operations(
                 "attempts": row["attempts"],
                 "next_attempt_at": row["next_attempt_at"],
                 "undo_of": row["undo_of"],
+                "undoes": undoes.get(row["undo_of"]),
+                "undone_by": undone.get(row["id"]),
             }
         )
     return rows
+
+
+def _as_told(row: dict[str, Any]) -> dict[str, Any]:
+    if row["undone_by"] is None:
+        return row
+    return {**row, "reason": f"{row['reason']} (undone by run {row['undone_by']})"}
 
 
 def _meaning(

@@ -1,6 +1,6 @@
 """`svcctl holds`: what a safety limit stopped, and the word of a person about it."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,10 @@ from svcctl.commands.options import (
 )
 from svcctl.commands.output import Table, chosen, emit, say
 from svcctl.commands.running import Asked, execute, finish
-from svcctl.commands.session import open_session
+from svcctl.commands.session import Session, open_session
+
+if TYPE_CHECKING:
+    from svcctl.runs.report import Report
 
 app = typer.Typer(no_args_is_help=True, help="Operations that a safety limit stopped.")
 
@@ -76,7 +79,7 @@ def approve(
     """Look at the held accounts again, and remove those that still have to go.
 
     Nothing is taken from the old plan: who has access again by now keeps the account, unless the
-    user left by a pipeline. Accounts that were not held are not touched.
+    user left by a pipeline, or an undo was held. Accounts that were not held are not touched.
     """
     from svcctl.store.census import Selection
     from svcctl.store.holds import held
@@ -94,6 +97,10 @@ def approve(
         with session.database.read() as connection:
             rows = held(connection, services=service, run_id=run)
         _require(rows, run)
+        if rows[0]["undo_of"] is not None:
+            report = _undo(session, _on(asked, rows), rows, run)
+            finish(session, report, asked.form)
+            return
         task = AFTER_CHANGE
         if str(rows[0]["command"]).startswith(PIPELINE):
             delete = frozenset({"delete"})
@@ -143,6 +150,21 @@ def _require(rows: list[dict[str, object]], run: int) -> None:
 
     if not rows:
         raise UsageError(f"run {run} holds nothing", hint="see: svcctl holds list")
+
+
+def _undo(session: Session, asked: Asked, rows: list[dict[str, Any]], run: int) -> "Report":
+    """What an undo was held with is still to be undone, where it still stands."""
+    from svcctl.commands.undo import take_back
+    from svcctl.runs.undo import Wanted
+    from svcctl.store.undo import runs_of
+
+    with session.database.read() as connection:
+        (undone,) = set(runs_of(connection, [row["undo_of"] for row in rows]).values())
+    accounts = frozenset(row["account_id"] for row in rows)
+    wanted = Wanted(undone, accounts)
+    return take_back(
+        session, asked, wanted, asked.services or [], f"holds approve {run}", approved=accounts
+    )
 
 
 def _on(asked: Asked, rows: list[dict[str, object]]) -> Asked:

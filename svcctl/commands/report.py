@@ -1,7 +1,7 @@
 """How the report of a run is written."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from svcctl.commands.options import Format
@@ -59,7 +59,7 @@ def document(report: "Report") -> dict[str, Any]:
 
 
 def _summary(report: "Report") -> dict[str, Any]:
-    problems = (*report.problems, *report.plan.problems)
+    problems = (*report.plan.first, *report.problems, *report.plan.problems)
     body: dict[str, Any] = {
         "command": report.command,
         "dry_run": report.dry_run,
@@ -149,6 +149,27 @@ def _text(report: "Report", *, quiet: bool, declined: str) -> None:
         say("hint: look at them with: svcctl holds list")
     if not quiet and not report.differences and sys.stderr.isatty():
         say(declined if report.declined else _sentence(report))
+
+
+def tell_first(problems: Sequence["Problem"]) -> None:
+    """What cannot be undone, and what is gone for good if the rest is; the same of many once."""
+    alike: dict[tuple[str, str, str | None], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.service, problem.message, _general(problem)), []).append(problem)
+    for (service, message, hint), some in alike.items():
+        users = [problem.username or "" for problem in some]
+        more = f" and {len(users) - 10} more" if len(users) > 10 else ""
+        say(f"{service}: {', '.join(users[:10])}{more}: {message}")
+        if hint:
+            say(f"hint: {hint}")
+
+
+def _general(problem: "Problem") -> str | None:
+    """The hint, if it is the same for everybody, else with USER in the place of the name."""
+    words = [
+        ("USER" if word == problem.username else word) for word in (problem.hint or "").split()
+    ]
+    return " ".join(words) or None
 
 
 def problem_row(problem: "Problem") -> dict[str, Any]:

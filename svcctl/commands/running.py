@@ -104,8 +104,10 @@ def execute(
         **{"force": bool(asked.users) or asked.failed, **more},
     )
     site = Site(session.settings, session.database, session.hooks(_known(session, asked.services)))
+    # An undo of what was done elsewhere concerns no service; nothing else does.
+    services = asked.services if options.undo else asked.services or None
     with _progress(session, options, asked) as watched:
-        return run(site, task, selection, asked.services or None, watched, connection=connection)
+        return run(site, task, selection, services, watched, connection=connection)
 
 
 def _known(session: Session, services: list[str] | None) -> list[str] | None:
@@ -206,7 +208,7 @@ def _confirmed(plan: "Plan") -> bool:
     if not removals or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     for planned in removals[:20]:
-        operation = planned.operations[0]
+        operation = min(planned.operations, key=lambda one: one.verb.rank)
         what = f"{operation.verb.value}  {operation.reason}"
         say(f"  {planned.account.service}  {planned.username}  {what}")
     if len(removals) > 20:

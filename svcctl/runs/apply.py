@@ -14,6 +14,7 @@ from svcctl.model import (
     Account,
     Operation,
     OperationStatus,
+    UndoPin,
     Verb,
     difference,
     effect,
@@ -24,6 +25,7 @@ from svcctl.runs.lane import PATIENCE, Kind, Lane, Result, Stop
 from svcctl.store import accounts as account_rows
 from svcctl.store import notifications as notification_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store import undo as undo_rows
 from svcctl.store.database import Connection, Database
 
 GROUP = 256
@@ -158,6 +160,7 @@ class Writer:
                 if work is not None:
                     next_up.append((lane, *work))
             account_rows.write(connection, ledger.accounts)
+            undo_rows.pin(connection, ledger.undo_pins)
             notification_rows.add(connection, ledger.notifications)
             operation_rows.claim(connection, [(step.id, step.looked) for _, _, step in next_up])
             operation_rows.settle(connection, ledger.operations)
@@ -232,6 +235,11 @@ class Writer:
         job.steps.pop(0)
         if not job.steps and after.pin != job.pin:
             job.account = replace(after, pin=job.pin)
+            old["pin"], new["pin"] = after.pin, job.pin
+        if operation.undo_of is not None and job.undo_pin is not None:
+            job.undo_pin = job.undo_pin.keeping(step.operation.verb)
+            assert job.account.id is not None
+            ledger.undo_pins[job.account.id] = job.undo_pin
         ledger.operations.append(
             operation_rows.done(
                 step.id,
@@ -267,7 +275,9 @@ class Writer:
         attempts = max(step.attempts, 1)
         again = None
         verb = step.operation.verb
-        if verb is not Verb.SET_PASSWORD and (status, verb) != _WAITS:
+        # What an undo could not do is for its operator to ask for again, not for the next run.
+        once = verb is Verb.SET_PASSWORD or step.operation.undo_of is not None
+        if not once and (status, verb) != _WAITS:
             again = stamp(now() + max(back_off(attempts), _asked_for(result.error)))
         error = result.error.message if result.error else None
         ledger.operations.append(
@@ -306,6 +316,7 @@ class _Ledger:
     operations: list[dict[str, Any]] = field(default_factory=list)
     accounts: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
+    undo_pins: dict[int, UndoPin] = field(default_factory=dict)
 
 
 def _refuse(result: Result, uid: str) -> None:

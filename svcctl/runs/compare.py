@@ -12,6 +12,7 @@ from svcctl.hooks.contract import ServiceHook, keeps_default
 from svcctl.hooks.decide import decide
 from svcctl.hooks.manager import Manager, RemoteAccount
 from svcctl.model import Account, AccountStatus, User, Verb, difference, effect, to_json
+from svcctl.runs import pins
 from svcctl.runs.finding import Finding, Kind
 from svcctl.runs.lane import user_of
 from svcctl.runs.listing import listed, with_groups
@@ -55,6 +56,7 @@ class Comparison:
         self._states = states or None
         self._at = at
         self._managed = managed_groups(connection, hook)
+        self._pins = pins.look(connection, {hook.name: hook}, None, states)
         self._sieve = Sieve(hook, _SIEVED) if default_policy(hook, _SIEVED) else None
         self._compares_groups = keeps_default(hook, "update_all_groups")
         if not self._compares_groups:
@@ -123,11 +125,14 @@ class Comparison:
         shown = as_shown(account, remote, self._managed, self._at)
         if account.disabled and shown.disabled:
             return found
-        operations = decide(self._hook, user, shown, AFTER_CHANGE.decide, at=self._at)
+        operations = self._pins.allowed(
+            account, decide(self._hook, user, shown, AFTER_CHANGE.decide, at=self._at)
+        )
         removal = next((one for one in operations if one.verb in _REMOVALS), None)
         intended = shown
         for operation in operations:
             intended = effect(intended, operation, at=self._at)
+        intended = self._pins.as_kept(account, intended)
         if account.status is not shown.status:
             kind = Kind.ENABLED if shown.active else Kind.DISABLED
             reason = account.pin or (removal.reason if removal else "")

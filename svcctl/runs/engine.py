@@ -29,6 +29,8 @@ from svcctl.runs.look import look
 from svcctl.runs.plan import Plan, Problem
 from svcctl.runs.planner import Planner
 from svcctl.runs.report import Report
+from svcctl.runs.unchanged import leave_changed
+from svcctl.runs.undo import Wanted, survey
 from svcctl.store import operations as operation_rows
 from svcctl.store import runs as run_rows
 from svcctl.store.census import Selection, resolve
@@ -66,7 +68,9 @@ class Options:
     back-off does not count. passwords: (service, username) -> new password, in memory only.
     confirm: asked when the plan is complete, before anything is written. look: ask the services
     what they show of the planned accounts, for a plan that is to bind. bound: what such a plan
-    binds; when anything is different now, nothing is done.
+    binds; when anything is different now, nothing is done. undo: the run whose operations are to be
+    taken back; the task is made of them, and the selection does not matter. first: told what is to
+    be known before anything is done, also in a dry run.
     """
 
     dry_run: bool = False
@@ -80,7 +84,9 @@ class Options:
     force: bool = False
     look: bool = False
     bound: Binding | None = None
+    undo: Wanted | None = None
     passwords: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    first: Callable[[list[Problem]], None] = lambda _: None
     confirm: Callable[[Plan], bool] = lambda _: True
     planning: Callable[[int], None] = lambda _: None
     applying: Callable[[int], None] = lambda _: None
@@ -130,6 +136,7 @@ class _Run:
         self.task = task
         self.selection = selection
         self.options = options
+        self.only = options.only
         self.hooks: dict[str, ServiceHook] = {}
         self.chosen: dict[str, ServiceHook] = {}
         self.users: frozenset[int] | None = None
@@ -239,6 +246,7 @@ class _Run:
                     )
                 states = stale_states(connection, self.site.settings.state_rules())
                 plan = self._plan(connection, unfinished, verified, states)
+            self._look_back(plan)
             held = self._guard(connection, plan)
         report = self._report(plan, held)
         report.deferred = journals.not_due(
@@ -272,6 +280,7 @@ class _Run:
                     states = stale_states(connection, self.site.settings.state_rules())
                 with tripwire("planning"):
                     plan = self._plan(connection, unfinished, verified, states)
+                self._look_back(plan)
                 held = self._guard(connection, plan)
             report = self._report(plan, held)
             report.problems = [*self.problems, *verified.problems]
@@ -349,8 +358,21 @@ class _Run:
         verified: recover.Verified,
         states: dict[int, str] | None,
     ) -> Plan:
+        unsettled = self._unsettled(unfinished, verified)
         self.users = resolve(connection, self.selection, states=states)
-        return Planner(
+        undoing = None
+        if self.options.undo is not None:
+            undoing = survey(
+                connection,
+                self.options.undo,
+                self.hooks,
+                self.site.settings.services,
+                verified,
+                unsettled,
+            )
+            self.task = undoing.task(self.task.name)
+            self.users, self.only = undoing.users, frozenset(undoing.accounts)
+        plan = Planner(
             connection,
             self.task,
             self.users,
@@ -358,12 +380,22 @@ class _Run:
             protected=self.site.settings.protected,
             states=states,
             accounts=verified.accounts,
-            unsettled=self._unsettled(unfinished, verified),
-            only=self.options.only,
+            undo_pins=verified.undo_pins(connection),
+            unsettled=unsettled,
+            only=self.only,
             actor=self.options.actor,
             progress=self.options.planning,
             shortcuts=self.options.shortcuts,
         ).make(self.manager)
+        if undoing is not None:
+            undoing.tell(plan)
+        return plan
+
+    def _look_back(self, plan: Plan) -> None:
+        """What is to be undone is undone only where the services still show it."""
+        if self.options.undo is not None:
+            leave_changed(plan, self.hooks, self.manager, self.stop)
+            self.options.first(plan.first)
 
     def _unsettled(
         self, unfinished: list[operation_rows.Recorded], verified: recover.Verified
@@ -410,7 +442,7 @@ class _Run:
                 run_id=report.run_id,
                 actor=self.options.actor,
                 users=self.users,
-                only=self.options.only,
+                only=self.only,
                 left_alone=self._unsettled(unfinished, verified),
                 force=self.options.force,
             )

@@ -6,10 +6,11 @@ from typing import Any
 
 from svcctl.clock import is_due, now
 from svcctl.hooks.contract import ServiceHook
-from svcctl.model import OPEN, Account, Operation, OperationStatus, Verb, to_json
+from svcctl.model import OPEN, Account, Operation, OperationStatus, UndoPin, Verb, to_json
 from svcctl.runs.plan import Plan, PlannedAccount, changes
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store import undo as undo_rows
 from svcctl.store.chunks import chunks
 from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
@@ -38,6 +39,7 @@ class Job:
     steps: list[Step]
     name_key: str
     pin: str | None = None
+    undo_pin: UndoPin | None = None
 
     @property
     def rank(self) -> int:
@@ -74,6 +76,7 @@ def write(
     back-off of earlier failures does not count. The caller owns the transaction.
     """
     account_rows.observe(connection, plan.observed)
+    pins: dict[int, UndoPin | None] = dict.fromkeys(plan.released)
     ids = _reserve(connection, plan)
     earlier = _Earlier(unfinished, plan, force=force)
     journal = Journal(run_id)
@@ -125,6 +128,9 @@ def write(
             else:
                 job = _job(planned, account_id, steps, hooks[planned.account.service])
                 journal.jobs.setdefault(planned.account.service, []).append(job)
+                if planned.undo_pin is not None or planned.unpins:
+                    pins[account_id] = planned.undo_pin
+    undo_rows.pin(connection, pins)
     for jobs in journal.jobs.values():
         jobs.sort(key=lambda job: job.rank)
     return journal
@@ -191,6 +197,7 @@ def _rows(
             "status": "held" if planned.verdict == "held" else "pending",
             "attempts": attempts if seq == 0 else 0,
             "error": planned.because or None,
+            "undo_of": operation.undo_of,
         }
 
 
@@ -203,6 +210,7 @@ def _job(planned: PlannedAccount, account_id: int, steps: list[Step], hook: Serv
         steps,
         hook.username_rule.key(name) if name else "",
         planned.pin,
+        planned.undo_pin,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from svcctl.errors import ExitCode, ManagerError, SvcctlError
-from svcctl.model import Account, Operation, difference, effect
+from svcctl.model import Account, Operation, UndoPin, difference, effect
 from svcctl.tasks.task import Task
 
 
@@ -26,6 +26,8 @@ class PlannedAccount:
 
     verdict: None to go ahead; "held" by a limit; "skipped" when the account is protected.
     removal: one of the operations takes access away. counted: it counts against the limits.
+    undo_pin: how what an undo puts back is pinned, without what it keeps yet. unpins: the pin of an
+    earlier undo ends.
     """
 
     account: Account
@@ -36,6 +38,8 @@ class PlannedAccount:
     verdict: str | None = None
     because: str = ""
     pin: str | None = None
+    undo_pin: UndoPin | None = None
+    unpins: bool = False
 
     def steps(self, at: str) -> Iterator[tuple[Operation, Account, Account]]:
         """Each operation with the account before and after it."""
@@ -58,6 +62,10 @@ class Plan:
     observed: dict[int, frozenset[str]] = field(default_factory=dict)
     evaluated: set[str] = field(default_factory=set)
     missing: list[tuple[str, str, str]] = field(default_factory=list)
+    first: list[Problem] = field(default_factory=list)
+    """What is said before anything is done, instead of with the problems."""
+    released: set[int] = field(default_factory=set)
+    """Accounts that an undo had pinned until something changed, which it has."""
 
     def of(self, service: str) -> list[PlannedAccount]:
         return [planned for planned in self.accounts if planned.account.service == service]

@@ -13,7 +13,17 @@ from svcctl.errors import ExitCode, HookError, Incomplete, Invalid, SvcctlError
 from svcctl.hooks.contract import ServiceHook, defect, keeps_default
 from svcctl.hooks.decide import checked, decide
 from svcctl.hooks.manager import Manager, RemoteAccount
-from svcctl.model import Account, AccountStatus, Operation, User, Verb, effect, names_to_json
+from svcctl.model import (
+    Account,
+    AccountStatus,
+    Operation,
+    UndoPin,
+    User,
+    Verb,
+    effect,
+    names_to_json,
+)
+from svcctl.runs import pins
 from svcctl.runs.listing import listed, unlisted, with_groups
 from svcctl.runs.plan import Plan, PlannedAccount, Problem, undecided
 from svcctl.runs.sieve import Sieve, Wants, default_policy
@@ -21,7 +31,7 @@ from svcctl.store import accounts as account_rows
 from svcctl.store.census import AccessRule, group_names, stream, validate_candidates
 from svcctl.store.chunks import chunks
 from svcctl.store.database import Connection
-from svcctl.tasks.task import Task
+from svcctl.tasks.task import Task, of_pipelines
 from svcctl.tripwire import allowed
 
 
@@ -38,6 +48,7 @@ class Planner:
         protected: frozenset[str] = frozenset(),
         states: Mapping[int, str] | None = None,
         accounts: Mapping[int, Account] | None = None,
+        undo_pins: Mapping[int, UndoPin] | None = None,
         unsettled: frozenset[int] = frozenset(),
         only: frozenset[int] | None = None,
         actor: str = "",
@@ -46,8 +57,9 @@ class Planner:
     ) -> None:
         """What to look at, besides the database.
 
-        `accounts`: what verification found, by row id, for a dry run. `unsettled`: nothing may be
-        planned for these (held or unknown). `only`: nothing for others. `states`: see `stream`.
+        `accounts` and `undo_pins`: what verification found, by row id, for a dry run. `unsettled`:
+        nothing may be planned for these (held or unknown). `only`: nothing for others. `states`:
+        see `stream`.
         """
         self.connection = connection
         self.task = task
@@ -61,12 +73,18 @@ class Planner:
         self.actor = actor
         self.progress = progress
         self.shortcuts = shortcuts
+        self.verified_pins = undo_pins
+        self.pins = pins.Pins()
         moments = [hook.now for hook in hooks.values()]
         self.plan = Plan(task, stamp(max(moments)) if moments else stamp())
 
     def make(self, managers: Callable[[str], Manager] | None = None) -> Plan:
         """The whole plan. `managers` is asked only for tasks that look at the remote."""
         self.plan.evaluated.update(self.hooks)
+        self.pins = pins.look(
+            self.connection, self.hooks, self.users, self.states, self.verified_pins
+        )
+        self.plan.released.update(self.pins.ended)
         streamed: dict[str, ServiceHook] = {}
         for name, hook in self.hooks.items():
             if self.task.remote == "list":
@@ -293,6 +311,11 @@ class Planner:
         operations: tuple[Operation, ...],
         user: User | None = None,
     ) -> None:
+        if not self.task.undoes and (not self.task.on_purpose or self.task.limited):
+            operations = self.pins.allowed(account, operations, asked_for=self.task.on_purpose)
+            if not operations:
+                self._pinned(hook, username, account)
+                return
         planned = PlannedAccount(account, username, operations)
         planned.removal = _removes(planned, self.plan.at)
         # An account that is absent and pinned is only created at an operator's word.
@@ -301,10 +324,33 @@ class Planner:
             planned.verdict = "skipped"
             planned.because = "the user is protected here"
             self._spare(hook, planned)
-        if self.task.on_purpose and user is not None:
+        if self.task.undoes and user is not None:
+            self._keep_undone(hook, user, planned)
+        elif self.task.on_purpose and user is not None:
             planned.counted = self.task.limited
-            planned.pin = self._pin(hook, user, planned)
+            if not self.task.limited or of_pipelines(account.pin):
+                planned.pin = self._pin(hook, user, planned)
+        if planned.undo_pin is None and self.task.on_purpose:
+            planned.unpins = account.id in self.pins.standing
         self.plan.accounts.append(planned)
+
+    def _pinned(self, hook: ServiceHook, username: str, account: Account) -> None:
+        assert account.id is not None
+        by = self.pins.standing[account.id].by
+        note = f"left as it was put back: {by}"
+        self.plan.notes.append(Problem(hook.name, note, ExitCode.OK, username))
+
+    def _keep_undone(self, hook: ServiceHook, user: User, planned: PlannedAccount) -> None:
+        """Pin what is put back where the next run would only do it again."""
+        *_, (_, _, left) = planned.steps(self.plan.at)
+        if not pins.needed(hook, user, replace(left, pin=None), at=self.plan.at):
+            return
+        before = self.pins.standing.get(planned.account.id or 0)
+        planned.undo_pin = UndoPin(
+            f"{self.task.name} by {self.actor}",
+            pins.basis(hook, user),
+            before.keeps if before else frozenset(),
+        )
 
     def _spare(self, hook: ServiceHook, planned: PlannedAccount) -> None:
         """Say that a removal is not done; to an operator who wants it, as a failure."""

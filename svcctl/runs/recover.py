@@ -21,6 +21,7 @@ from svcctl.model import (
     Operation,
     OperationStatus,
     Outcome,
+    UndoPin,
     Verb,
     difference,
     effect,
@@ -32,6 +33,7 @@ from svcctl.runs.plan import Problem, unread
 from svcctl.store import accounts as account_rows
 from svcctl.store import notifications as notification_rows
 from svcctl.store import operations as operation_rows
+from svcctl.store import undo as undo_rows
 from svcctl.store.database import Connection
 from svcctl.store.operations import Recorded
 from svcctl.tripwire import allowed
@@ -66,6 +68,15 @@ class Verified:
             if row.id not in done
         ]
         return [row for row in left if row.status is not OperationStatus.SUPERSEDED]
+
+    def undo_pins(self, connection: Connection) -> dict[int, UndoPin]:
+        """The pins of accounts on which an undo turns out to have put something back."""
+        rows = [row for row, _, _ in self.done if row.undo_of is not None]
+        pins = undo_rows.pins(connection, {row.account_id for row in rows})
+        for row in rows:
+            if row.account_id in pins:
+                pins[row.account_id] = pins[row.account_id].keeping(row.verb)
+        return pins
 
     def __bool__(self) -> bool:
         return bool(self.settled or self.done or self.unended_runs)
@@ -362,4 +373,5 @@ def write(connection: Connection, verified: Verified, hooks: Mapping[str, Servic
             account_rows.written(account, rule.key(account.name) if account.name else "")
         )
     account_rows.write(connection, written)
+    undo_rows.pin(connection, verified.undo_pins(connection))
     operation_rows.settle(connection, rows)

@@ -60,7 +60,7 @@ class Report:
 
     def _codes(self) -> Iterator[tuple[str, ExitCode]]:
         """What happened to services, each with the exit code that it leads to."""
-        for problem in (*self.problems, *self.plan.problems):
+        for problem in (*self.problems, *self.plan.problems, *self.plan.first):
             yield problem.service, problem.code
         yield from ((held.service, ExitCode.HELD) for held in self.held)
         yield from ((planned.account.service, ExitCode.FAILED) for planned, _ in self.deferred)

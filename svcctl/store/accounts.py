@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Update, bindparam, func, insert, select, update
 
 from svcctl.clock import stamp
-from svcctl.model import NOTHING, Account, AccountStatus, names_to_json, to_json
+from svcctl.model import NOTHING, Account, AccountStatus, UndoPin, names_to_json, to_json
 from svcctl.store.chunks import chunks, update_each
 from svcctl.store.tables import accounts, users
 
@@ -252,11 +252,20 @@ def population(connection: Connection, service: str) -> tuple[int, int]:
 
 
 def pin(connection: Connection, ids: Iterable[int], reason: str | None) -> None:
-    """Fix the status of accounts, or with None let runs decide again."""
+    """Fix the status of accounts, or with None let runs decide again, also after an undo."""
+    values: dict[str, Any] = {"pin": reason, "updated_at": stamp()}
+    if reason is None:
+        values["undo_pin"] = None
     for chunk in chunks(ids):
-        connection.execute(
-            update(accounts).where(accounts.c.id.in_(chunk)).values(pin=reason, updated_at=stamp())
-        )
+        connection.execute(update(accounts).where(accounts.c.id.in_(chunk)).values(**values))
+
+
+def _undone(text: str | None) -> str | None:
+    """Which undo pinned an account, as long as it keeps anything."""
+    if text is None:
+        return None
+    pin = UndoPin.of(text)
+    return pin.by if pin.keeps else None
 
 
 def listing(
@@ -272,7 +281,9 @@ def listing(
     )
     if status is None:
         statement = statement.where(
-            (accounts.c.status != AccountStatus.ABSENT.value) | accounts.c.pin.isnot(None)
+            (accounts.c.status != AccountStatus.ABSENT.value)
+            | accounts.c.pin.isnot(None)
+            | accounts.c.undo_pin.isnot(None)
         )
     else:
         statement = statement.where(accounts.c.status == status)
@@ -280,7 +291,12 @@ def listing(
         statement = statement.where(accounts.c.service.in_(sorted(services)))
     chosen = [None] if user_ids is None else list(chunks(user_ids))
     found = [
-        {**row, "account": row["name"], "groups": _groups(row["groups"])}
+        {
+            **row,
+            "account": row["name"],
+            "groups": _groups(row["groups"]),
+            "pin": row["pin"] or _undone(row["undo_pin"]),
+        }
         for chunk in chosen
         for row in connection.execute(
             statement if chunk is None else statement.where(accounts.c.user_id.in_(chunk))

@@ -32,6 +32,7 @@ def held(
             runs.c.started_at.label("since"),
             runs.c.command,
             operations.c.reason,
+            operations.c.undo_of,
         )
         .join(users, users.c.id == operations.c.user_id)
         .join(accounts, accounts.c.id == operations.c.account_id)

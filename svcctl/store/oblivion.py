@@ -53,7 +53,15 @@ def forget_user(connection: Connection, row: Row[Any]) -> str:
     connection.execute(
         update(accounts)
         .where(accounts.c.user_id == row.id)
-        .values(name="", name_key="", nickname="", groups="[]", data="{}", uid=None)
+        .values(
+            name="",
+            name_key="",
+            nickname="",
+            groups="[]",
+            data="{}",
+            uid=None,
+            undo_pin=None,
+        )
     )
     connection.execute(
         delete(notifications).where(

@@ -77,11 +77,12 @@ class Recorded:
     notify: bool
     reason: str
     command: str
+    undo_of: int | None
 
     @property
     def asked_for(self) -> bool:
-        """Whether a pipeline wished for it: somebody's own word, whatever the policy says."""
-        return self.command.startswith(PIPELINE)
+        """Whether it is somebody's own word, by a pipeline or an undo, whatever the policy says."""
+        return self.command.startswith(PIPELINE) or self.undo_of is not None
 
 
 _RECORDED = (
@@ -103,6 +104,7 @@ _RECORDED = (
     operations.c.notify,
     operations.c.reason,
     runs.c.command,
+    operations.c.undo_of,
 )
 
 

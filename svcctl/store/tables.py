@@ -123,7 +123,10 @@ class StateRow(Row, table=True):
 
 
 class AccountRow(Row, table=True):
-    """One user on one service; `absent` rows are reserved or were deleted."""
+    """One user on one service; `absent` rows are reserved or were deleted.
+
+    `undo_pin` is a `model.UndoPin` in JSON.
+    """
 
     __tablename__ = "accounts"
     __table_args__ = (
@@ -137,6 +140,11 @@ class AccountRow(Row, table=True):
             sqlite_where=text("uid IS NOT NULL"),
         ),
         Index("accounts_name", "service", "name_key"),
+        Index(
+            "accounts_undo_pin",
+            "service",
+            sqlite_where=text("undo_pin IS NOT NULL"),
+        ),
         CheckConstraint("status IN ('absent', 'active', 'disabled')", name="accounts_status"),
     )
 
@@ -154,6 +162,7 @@ class AccountRow(Row, table=True):
     pin: str | None = _text(nullable=True)
     created_at: str = _text()
     updated_at: str = _text()
+    undo_pin: str | None = _text(nullable=True)
 
 
 class RunRow(Row, table=True):
@@ -205,6 +214,11 @@ class OperationRow(Row, table=True):
             "service",
             "ended_at",
             sqlite_where=text(DONE_REMOVAL),
+        ),
+        Index(
+            "operations_undo",
+            "undo_of",
+            sqlite_where=text("undo_of IS NOT NULL"),
         ),
         CheckConstraint(
             "status IN ('pending', 'running', 'unknown', 'held', 'done', 'failed', 'skipped',"

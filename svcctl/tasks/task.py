@@ -1,8 +1,8 @@
 """A task: which decisions a run asks a hook for, about whom, and what an operator meant by it."""
 
-from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from svcctl.hooks.contract import ServiceHook
 from svcctl.model import Operation, User, Verb
@@ -22,6 +22,7 @@ class Task:
     on_purpose: an operator named the accounts: pinned accounts are included, removals are not
     counted against the limits, and the new status is pinned where policy would undo it.
     limited: its removals count all the same: a pipeline may run for anybody who comes along.
+    undoes: it puts back what an earlier run changed, and pins that for a while.
     remote: "list" when the decisions look at what the service really lists.
     sieve: the decisions are among those whose default can be told to be settled without asking.
     """
@@ -33,6 +34,7 @@ class Task:
     needs: tuple[Verb, ...] = ()
     on_purpose: bool = False
     limited: bool = False
+    undoes: bool = False
     remote: Literal["none", "list"] = "none"
     sieve: frozenset[str] = frozenset()
 
@@ -169,8 +171,46 @@ def delete(*, notify: bool) -> Task:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """What takes back one recorded operation. verb: None to take the account away altogether."""
+
+    undo_of: int
+    reason: str
+    verb: Verb | None
+    args: Mapping[str, Any]
+
+
+def undo(name: str, inverses: Mapping[tuple[str, int], Sequence[Inverse]]) -> Task:
+    """Take back what was done. inverses: by service and user id, in the order to be done."""
+
+    def decide(hook: ServiceHook, user: User) -> Iterator[Operation]:
+        for inverse in inverses.get((hook.name, user.id), ()):
+            if inverse.verb is not None:
+                operation = hook.operation(inverse.verb, user, inverse.reason, **inverse.args)
+                yield replace(operation, undo_of=inverse.undo_of)
+                continue
+            for operation in hook.delete_user(user):
+                yield replace(operation, reason=inverse.reason, undo_of=inverse.undo_of)
+
+    return Task(
+        name,
+        decide,
+        frozenset(),
+        decides_access=True,
+        on_purpose=True,
+        limited=True,
+        undoes=True,
+    )
+
+
 WISHES = ("activate", "delete", "groups", "nickname")
 """What steps of a pipeline may wish for on a service, in the order in which it is decided."""
+
+
+def of_pipelines(pin: str | None) -> bool:
+    """Whether a pipeline may decide about the account: no pin, or one by a pipeline."""
+    return pin is None or pin.startswith("pipeline ")
 
 
 def pipeline(name: str, wishes: Mapping[str, frozenset[str]]) -> Task:
@@ -178,10 +218,12 @@ def pipeline(name: str, wishes: Mapping[str, frozenset[str]]) -> Task:
 
     def decide(hook: ServiceHook, user: User) -> Iterator[Operation]:
         wished = wishes.get(hook.name, frozenset())
+        free = of_pipelines(hook.account(user).pin)
         if "delete" in wished:
-            yield from hook.delete_user(user)
+            if free:
+                yield from hook.delete_user(user)
             return
-        if "activate" in wished:
+        if "activate" in wished and free:
             yield from hook.validate_user(user)
             yield from _create(hook, user)
         if wished & {"activate", "groups"}:

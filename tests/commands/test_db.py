@@ -16,6 +16,10 @@ MIGRATIONS = [
     {"revision": "0001", "title": "the first schema"},
     {"revision": "0002", "title": "pipelines: associations, partials, codes, sealed messages"},
     {"revision": "0003", "title": "the hash chain over what was recorded"},
+    {
+        "revision": "0004",
+        "title": "undo: what an undo put back stays so for a while, and is found by what it undid",
+    },
 ]
 
 

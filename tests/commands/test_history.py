@@ -70,6 +70,8 @@ def operation(id_: int, service: str, verb: str, **more: Any) -> dict[str, Any]:
         "attempts": 1,
         "next_attempt_at": None,
         "undo_of": None,
+        "undoes": None,
+        "undone_by": None,
         **more,
     }
 

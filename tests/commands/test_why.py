@@ -94,6 +94,7 @@ ADA: dict[str, Any] = {
         "status": "active",
         "uid": "sb-000001",
         "pin": None,
+        "undo_pin": None,
         "disabled_at": None,
         "grace_until": None,
     },
@@ -195,6 +196,7 @@ def test_a_disabled_account_tells_since_when_and_until_when(here: Any, svcctl: A
         "status": "disabled",
         "uid": "sb-000001",
         "pin": None,
+        "undo_pin": None,
         "disabled_at": MOMENT,
         "grace_until": "2026-12-22T20:40:22Z",
     }

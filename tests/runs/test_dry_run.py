@@ -92,6 +92,16 @@ def failed(w: World) -> None:
     assert w.svcctl("sync", "eve").exit_code == 1
 
 
+def created(w: World) -> None:
+    newcomer(w)
+    assert w.svcctl("sync", "eve").exit_code == 0
+
+
+def created_many(w: World) -> None:
+    w.people(names(12, 100), "staff")
+    assert w.svcctl("sync", "--all").exit_code == 0
+
+
 def paused(w: World) -> None:
     assert w.svcctl("services", "pause", "lab").exit_code == 0
 
@@ -181,6 +191,8 @@ CASES: list[tuple[str, list[str], Callable[[World], None] | None, int]] = [
     ("services resume", ["lab"], paused, 0),
     ("apply", ["plan.json"], saved, 0),
     ("retry", [], failed, 0),
+    ("undo", ["2"], created, 0),
+    ("undo", ["2"], created_many, 4),
     ("validate", ["--all"], lost, 0),
     ("validate", ["--all"], lambda w: w.regroup(names(10), out_of="staff"), 4),
     ("delete", ["ada", "bob"], None, 0),

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from svcctl.hooks.contract import ServiceHook
     from svcctl.hooks.registry import Hooks
-    from svcctl.model import Account, User
+    from svcctl.model import Account, UndoPin, User
+    from svcctl.runs.pins import Pins
 
 
 def facts(session: Session, username: str, service: str) -> dict[str, Any]:
     """The body of `svcctl.why/1`. Raises UsageError for an unknown user or service."""
+    from svcctl.runs.pins import look
     from svcctl.store.accounts import find
     from svcctl.store.dossier import as_hooks_see
     from svcctl.store.operations import waiting
@@ -34,13 +36,14 @@ def facts(session: Session, username: str, service: str) -> dict[str, Any]:
         account = next(iter(find(connection, user_id=user.id, service=service)), None)
         opened = waiting(connection, account.id) if account and account.id else []
         pause = paused(connection).get(service)
+        standing = look(connection, hooks.loaded, frozenset({user.id}), {user.id: user.state})
         return {
             "user": username,
             "service": service,
             **_access(hook, user),
             "directory": _directory(person, user, json.loads(row.origins), session),
             **_names(hook, user, account),
-            "account": _account(hook, account),
+            "account": _account(hook, account, standing),
             "create": hook.config.create,
             "protected": username in session.settings.protected | hook.config.protected,
             "paused": pause and {key: pause[key] for key in ("since", "actor", "reason")},
@@ -135,7 +138,7 @@ def _names(hook: "ServiceHook", user: "User", account: "Account | None") -> dict
     }
 
 
-def _account(hook: "ServiceHook", account: "Account | None") -> dict[str, Any] | None:
+def _account(hook: "ServiceHook", account: "Account | None", pins: "Pins") -> dict[str, Any] | None:
     from svcctl.clock import parse_stamp, stamp
 
     if account is None:
@@ -148,9 +151,17 @@ def _account(hook: "ServiceHook", account: "Account | None") -> dict[str, Any] |
         "status": account.status.value,
         "uid": account.uid,
         "pin": account.pin,
+        "undo_pin": _undo_pin(pins.standing.get(account.id or 0)),
         "disabled_at": account.disabled_at,
         "grace_until": grace,
     }
+
+
+def _undo_pin(pin: "UndoPin | None") -> dict[str, Any] | None:
+    """Which undo put something back that runs leave so, and what."""
+    if pin is None or not pin.keeps:
+        return None
+    return {"by": pin.by, "keeps": sorted(pin.keeps)}
 
 
 def _operation(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,17 @@ def _about_account(user: str, service: str, known: Mapping[str, Any]) -> Iterato
         yield f"the account {name['is']} is {account['status']}; its uid is {account['uid']}"
     if account and account["pin"]:
         yield f"the account is pinned: {account['pin']}; no run changes whether it is active"
+    if account and (pin := account["undo_pin"]):
+        left = (
+            "the account stays"
+            if "access" in pin["keeps"]
+            else f"its {' and '.join(pin['keeps'])} stay"
+        )
+        yield (
+            f"{left} as {pin['by']} left it, until the state or the groups of {user} change,"
+            " or what the rules want; to end that now: "
+            f"svcctl accounts hold {user} --service {service} --release"
+        )
     if account and account["disabled_at"]:
         until = account["grace_until"]
         end = f", and deleted at the first run after {until}" if until else ", and kept for ever"
