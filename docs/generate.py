@@ -17,11 +17,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import manual
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from svcctl import __version__
 from svcctl.cli import app, main
 from svcctl.config import http as remote
 from svcctl.config import ldap, monitor, notify, settings, source
@@ -41,6 +43,9 @@ from svcctl.pipeline.step import SURROUNDINGS
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "svcctl"
 HELP_WIDTH = 92
+# `service` lists what the configured services bring along, which is no reference.
+DYNAMIC = ("svcctl", "service")
+DYNAMIC_USAGE = "svcctl service NAME [COMMAND]..."
 
 COMMANDS_HEAD = """\
 # Commands
@@ -71,30 +76,94 @@ def commands_page() -> str:
     """Every command's help."""
     root = typer.main.get_command(app)
     parts = [COMMANDS_HEAD]
-    for words, text in _helps(root, ("svcctl",), None):
+    for words, text in _helps(root):
         parts.append(f"## {' '.join(words)}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
 
-def _helps(
-    command: Any, words: tuple[str, ...], parent: Any
-) -> Iterator[tuple[tuple[str, ...], str]]:
+def _commands(
+    command: Any, words: tuple[str, ...] = ("svcctl",), parent: Any = None
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     context = command.make_context(
         words[-1], [], parent=parent, resilient_parsing=True, terminal_width=HELP_WIDTH
     )
-    # `service` lists what the configured services bring along, which is no reference.
-    dynamic = words == ("svcctl", "service")
-    text = "" if dynamic else command.get_help(context)
-    if dynamic:
-        text = "Usage: svcctl service NAME [COMMAND]...\n\n  " + str(command.help)
-    yield words, "\n".join(line.rstrip() for line in text.splitlines())
-    if not dynamic and hasattr(command, "list_commands"):
+    yield words, command, context
+    if words != DYNAMIC and hasattr(command, "list_commands"):
         for name in command.list_commands(context):
-            yield from _helps(command.get_command(context, name), (*words, name), context)
+            yield from _commands(command.get_command(context, name), (*words, name), context)
+
+
+def _helps(root: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    for words, command, context in _commands(root):
+        if words == DYNAMIC:
+            text = f"Usage: {DYNAMIC_USAGE}\n\n  {command.help}"
+        else:
+            text = command.get_help(context)
+        yield words, "\n".join(line.rstrip() for line in text.splitlines())
+
+
+# Manual pages.
+
+FILES = (
+    ("./svcctl.toml", "The configuration, where neither --config nor SVCCTL_CONFIG names one."),
+    ("~/.config/svcctl/svcctl.toml", "The user's, where there is none in this folder."),
+    ("/etc/xdg/svcctl/svcctl.toml", "The system's, where there is none of the user's either."),
+    ("svcctl.db", "The database, beside the configuration unless it names another."),
+    ("svcctl.key", "The key of what is private in the database; keep a copy elsewhere."),
+)
+SECRETS = """\
+A secret is written as { env = "NAME" }, { file = "PATH" }, { command = ["PROGRAM", "ARGUMENT"] }
+or { credential = "NAME" }, never as text. A duration is written like 90s, 13m, 2h, 30d, 4w or
+1h30m. Relative paths start at the folder of the file. A key that is not here is an error.
+
+Services, sources and pipelines have names of yours, here NAME."""
+
+
+def commands_manual() -> str:
+    """svcctl(1): every command with its options."""
+    (root, *others) = _commands(typer.main.get_command(app))
+    lines = [*manual.command(*root), manual.heading("Commands")]
+    for words, command, context in others:
+        if words == DYNAMIC:
+            lines += [manual.heading(" ".join(words), "SS"), manual.escaped(DYNAMIC_USAGE), ".PP"]
+            lines.append(manual.line(str(command.help)))
+        else:
+            lines += manual.command(words, command, context)
+    codes = (DOCS / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    table = [row.strip("| ").split(" | ") for row in codes.splitlines() if row.startswith("| ")]
+    lines.append(manual.heading("Exit status"))
+    lines += manual.items((code, meaning) for code, _, meaning in table[1:])
+    lines.append(manual.heading("Environment"))
+    lines += manual.paragraphs(COMMANDS_HEAD.split("\n\n")[1].split("[output.md](output.md). ")[1])
+    lines.append(manual.heading("Files"))
+    lines += manual.items(FILES)
+    lines += [manual.heading("See also"), "\\fBsvcctl.toml\\fR(5)"]
+    summary = "keep accounts on many services in step with one local directory"
+    return manual.page("svcctl", 1, summary, __version__, lines)
+
+
+def settings_manual() -> str:
+    """svcctl.toml(5): every key of the configuration."""
+    lines = [manual.heading("Description"), *manual.paragraphs(SECRETS), manual.heading("Tables")]
+    for heading, note, model, fields in _tables():
+        lines.append(manual.heading(heading, "SS"))
+        doc = inspect.cleandoc(model.__doc__ or "")
+        lines += manual.paragraphs("\n\n".join(filter(None, (doc, note))))
+        for key, field in fields.items():
+            about = [_kind(field.annotation), _default(field) and f"default {_default(field)}"]
+            told = ", ".join(filter(None, about)).replace("default (required)", "required")
+            lines += manual.items([(field.alias or key, f"{told}. {field.description or ''}")])
+    lines += [manual.heading("See also"), "\\fBsvcctl\\fR(1)"]
+    return manual.page("svcctl.toml", 5, "the configuration of svcctl", __version__, lines)
 
 
 def configuration_page() -> str:
     """Every setting's type, default and meaning."""
+    return "\n".join([CONFIGURATION_HEAD, *(_section(*table) for table in _tables())])
+
+
+def _tables() -> Iterator[tuple[str, str, type[BaseModel], Mapping[str, FieldInfo]]]:
+    """Each table: its heading, a note on it, its model, and which of its keys are meant."""
     tables: list[tuple[str, str, type[BaseModel]]] = [
         ("The file itself", "", settings.Settings),
         ("[directory]", "", settings.Directory),
@@ -124,9 +193,8 @@ def configuration_page() -> str:
         ("oauth, of the same", "", remote.OAuth),
         ("tls, of a service or a source that is reached over LDAP", "", ldap.Tls),
     ]
-    parts = [CONFIGURATION_HEAD]
     for heading, note, model in tables:
-        parts.append(_section(heading, note, model, model.model_fields))
+        yield heading, note, model, model.model_fields
     described: list[tuple[str, type[BaseModel], type[BaseModel] | None]] = [
         ("username_rule, nickname_rule and group_rule, of http, sql and command", Rule, None),
         ('[services.NAME.account], hook = "http"', http.Shape, None),
@@ -161,13 +229,12 @@ def configuration_page() -> str:
             if key not in services.HookConfig.model_fields
         }
         note = "Besides the keys that every service has:"
-        parts.append(_section(f'[services.NAME], hook = "{name}"', note, model, own))
+        yield f'[services.NAME], hook = "{name}"', note, model, own
     for heading, model, base in described:
         known = {} if base is None else base.model_fields
         own = {key: field for key, field in model.model_fields.items() if key not in known}
         note = "Besides the keys of a request:" if base is not None else ""
-        parts.append(_section(heading, note, model, own))
-    return "\n".join(parts)
+        yield heading, note, model, own
 
 
 def _section(
@@ -643,6 +710,8 @@ def source_page() -> str:
 
 
 PAGES = {
+    "man/svcctl.1": commands_manual,
+    "man/svcctl.toml.5": settings_manual,
     "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
     "reference/output.md": output_page,
