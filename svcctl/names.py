@@ -214,6 +214,17 @@ def _outside(characters: str) -> re.Pattern[str]:
 
 
 @functools.cache
+def _runs(characters: str) -> re.Pattern[str]:
+    return re.compile(f"([{re.escape(characters)}])\\1+")
+
+
+def _upper_first(text: str) -> str:
+    """Where the capital of the first letter is one character, unlike that of ß."""
+    capital = text[:1].upper()
+    return _compose(capital + text[1:]) if len(capital) == 1 else text
+
+
+@functools.cache
 def _folded(names: frozenset[str]) -> frozenset[str]:
     return frozenset(map(_fold, names))
 
@@ -241,12 +252,15 @@ def _fold(text: str) -> str:
 class NameRule:
     r"""What a service accepts as a name, and how a name is made to fit. Hooks declare it.
 
-    In this order: Unicode NFC, `replace`, `lower`, drop what is not allowed, `strip` the ends, cut.
-    Control, direction and zero-width characters are always dropped. Applying twice changes nothing.
+    In this order: Unicode NFC, `replace`, `lower`, drop what is not allowed, `squeeze`, `strip` the
+    ends, `upper_first`, cut. Control, direction and zero-width characters are always dropped.
+    Applying twice changes nothing.
 
     replace: single characters and what stands in their place, e.g. `{" ": "_"}`.
     characters: the allowed ones as in a regular expression's brackets, e.g. `r"\w.-"`; None: all.
+    squeeze: characters of which several in a row become one.
     strip: characters taken off both ends, also where a cut leaves them there.
+    upper_first: the first letter is a capital, and `ada` the same name as `Ada`.
     max_length: in code points; max_bytes: in UTF-8. Characters are never split.
     reserved: names that the service keeps for itself.
     case_sensitive: False where the service takes `Ada` and `ada` for the same name.
@@ -263,6 +277,8 @@ class NameRule:
     reserved: frozenset[str] = frozenset()
     case_sensitive: bool = True
     max_bytes: int | None = None
+    squeeze: str = ""
+    upper_first: bool = False
 
     def __post_init__(self) -> None:
         replace = {_compose(old): _compose(new) for old, new in self.replace.items()}
@@ -277,6 +293,8 @@ class NameRule:
                 raise ValueError(f"a name of at most {limit} cannot have {self.min_length} or more")
         if self.characters is not None:
             _outside(self.characters)
+        if self.lower and self.upper_first:
+            raise ValueError("lower and upper_first contradict each other")
         object.__setattr__(self, "replace", MappingProxyType(replace))
 
     def apply(self, name: str) -> str:
@@ -297,7 +315,9 @@ class NameRule:
 
     def key(self, name: str) -> str:
         """What two names on the service are compared by: equal keys are the same name there."""
-        return _compose(name) if self.case_sensitive else _fold(name)
+        if not self.case_sensitive:
+            return _fold(name)
+        return _upper_first(_compose(name)) if self.upper_first else _compose(name)
 
     def _fit(self, name: str) -> str:
         text = _compose(name)
@@ -310,10 +330,18 @@ class NameRule:
             text = _unseen().sub("", text)
         if self.characters is not None:
             text = _outside(self.characters).sub("", text)
-        text = text.strip(self.strip)[: self.max_length]
+        if self.squeeze:
+            text = _runs(self.squeeze).sub(r"\1", text)
+        text = text.strip(self.strip)
+        if self.upper_first and self._allows(text[:1].upper()):
+            text = _upper_first(text)
+        text = text[: self.max_length]
         if self.max_bytes is not None and len(text) * 4 > self.max_bytes:
             text = text.encode()[: self.max_bytes].decode(errors="ignore")
         return text.strip(self.strip)
+
+    def _allows(self, text: str) -> bool:
+        return self.characters is None or _outside(self.characters).search(text) is None
 
     def _is_reserved(self, name: str) -> bool:
         if self.case_sensitive:

@@ -221,6 +221,9 @@ FORUM_GROUP = NameRule(characters=r"\w.-")
 MUMBLE_GROUP = NameRule(replace={" ": "-"})
 DISCORD_ROLE = NameRule(max_length=100)
 DISCORD_NICK = NameRule(min_length=0, max_length=32)
+MEDIAWIKI_USER = NameRule(
+    replace={"_": " "}, characters=r"\w '", squeeze=" ", upper_first=True, max_bytes=20
+)
 
 CASES = [
     (DISCOURSE_USER, "Bruce Wayne", "Bruce_Wayne"),
@@ -243,6 +246,11 @@ CASES = [
     (DISCOURSE_GROUP, "X" * 25, "X" * 20),
     (DISCORD_ROLE, "x" * 110, "x" * 100),
     (DISCORD_NICK, "x" * 40, "x" * 32),
+    (MEDIAWIKI_USER, "bruce_wayne", "Bruce wayne"),
+    (MEDIAWIKI_USER, " _ ada _@ _ king", "Ada king"),
+    (MEDIAWIKI_USER, "o''neil", "O''neil"),
+    (MEDIAWIKI_USER, "ß", "ß"),
+    (MEDIAWIKI_USER, "ɐ" + "x" * 30, "Ɐ" + "x" * 17),
 ]
 
 
@@ -318,6 +326,13 @@ def test_names_are_compared_without_case_where_the_service_does() -> None:
     assert rule.key("RENE\u0301") == rule.key("ren\u00e9")
 
 
+def test_only_the_first_letter_is_compared_without_case_where_it_is_a_capital() -> None:
+    assert MEDIAWIKI_USER.key("ada King") == MEDIAWIKI_USER.key("Ada King")
+    assert MEDIAWIKI_USER.key("ada king") != MEDIAWIKI_USER.key("Ada King")
+    assert MEDIAWIKI_USER.key("E\u0301a") == MEDIAWIKI_USER.key("\u00e9a")
+    assert MEDIAWIKI_USER.key("") == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -328,6 +343,7 @@ def test_names_are_compared_without_case_where_the_service_does() -> None:
         ({"replace": {"a": "b", "b": "c"}}, "replace: 'a' becomes 'b', which is replaced itself"),
         ({"replace": {"a": "aa"}}, "replace: 'a' becomes 'aa', which is replaced itself"),
         ({"replace": {"a": "A"}, "lower": True}, "replace: 'a' becomes 'A', which is replaced"),
+        ({"lower": True, "upper_first": True}, "lower and upper_first contradict each other"),
         ({"min_length": 3, "max_length": 2}, "a name of at most 2 cannot have 3 or more"),
     ],
 )
@@ -345,7 +361,9 @@ def test_rules_are_equal_and_hashable_and_cannot_be_changed() -> None:
 
 
 RULES = st.builds(
-    NameRule,
+    lambda *, lower, upper_first, **more: NameRule(
+        lower=lower, upper_first=upper_first and not lower, **more
+    ),
     replace=st.sampled_from([{}, UNDERSCORE, {" ": "_", "'": "-"}, {"é": "e", "ß": "ss"}]),
     characters=st.sampled_from([None, r"\w.-", "A-Za-z0-9_", "a-z", r"\w \[\]'\u0300-\u036f"]),
     lower=st.booleans(),
@@ -355,6 +373,8 @@ RULES = st.builds(
     reserved=st.sampled_from([frozenset(), frozenset({"admin", "Root"})]),
     case_sensitive=st.booleans(),
     max_bytes=st.none() | st.integers(3, 30),
+    squeeze=st.sampled_from(["", " ", "-^]", "é "]),
+    upper_first=st.booleans(),
 )
 NAMES = st.text(max_size=60) | st.text(
     alphabet="Aa bé'e\u0301_.-ßΣİ\u200b\u202e\0ﬁ\u212b[]", max_size=60
@@ -379,6 +399,9 @@ def test_what_a_rule_gives_fits_the_rule_and_applying_it_again_changes_nothing(
     assert rule.max_bytes is None or len(result.encode()) <= rule.max_bytes
     assert rule.characters is None or re.fullmatch(f"[{rule.characters}]*", result)
     assert not rule.lower or result == result.lower()
+    if rule.upper_first and rule.characters != "a-z":
+        assert len(result[:1].upper()) > 1 or result[:1] == result[:1].upper()
+    assert not any(one * 2 in result for one in rule.squeeze)
     assert rule.key(result) not in {rule.key(reserved) for reserved in rule.reserved}
     assert not {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, result))
 

@@ -22,7 +22,11 @@ class Rule(Frozen):
         None, description="the allowed ones as in a regular expression's brackets; default: all"
     )
     lower: bool = Field(default=False, description="true: in lower case")
+    squeeze: str = Field("", description="characters of which several in a row become one")
     strip: str = Field(" ", description="characters that are taken off both ends")
+    upper_first: bool = Field(
+        default=False, description="true: the first letter is a capital, ada and Ada are the same"
+    )
     min_length: int = Field(1, ge=0, description="a shorter name is refused")
     max_length: int | None = Field(None, description="longer names are cut off here")
     max_bytes: int | None = Field(None, description="the same, in bytes of UTF-8")
