@@ -7,7 +7,7 @@ from typing import Any
 
 from svcctl.hooks.declared import DeclaredHook
 from svcctl.hooks.http.config import HttpConfig
-from svcctl.hooks.http.manager import HttpManager
+from svcctl.hooks.http.manager import HttpManager, SessionManager
 
 __all__ = ["HttpConfig", "HttpHook", "HttpManager"]
 
@@ -19,6 +19,13 @@ class HttpHook(DeclaredHook):
     config_class = HttpConfig
     manager_class = HttpManager
     version = "1"
+
+    def __init__(
+        self, name: str, config: HttpConfig, *, default_name_format: str = "{character_name}"
+    ) -> None:
+        if config.login is not None:
+            self.manager_class = SessionManager
+        super().__init__(name, config, default_name_format=default_name_format)
 
     def manager_arguments(self) -> dict[str, Any]:
         return {**super().manager_arguments(), "username_rule": self.username_rule}

@@ -99,7 +99,13 @@ class HttpManager(Manager):
         """The account's JSON. Raises NotFound, and Incomplete where it is another's."""
         request = self._requests.get_account
         assert request is not None
-        page = self._api.ask(request, {"uid": uid})
+        try:
+            page = self._api.ask(request, {"uid": uid})
+        except NotFound:
+            # Some say so to strangers, too. Whoever is none may be believed.
+            if self._requests.check is not None:
+                self.check()
+            raise
         item = request.item.of(page.document)
         if (found := uid_of(item, self._shape)) != uid:
             raise Incomplete(f"{page.answer.source}: shows account {found}, not {uid}")
@@ -281,6 +287,12 @@ class HttpManager(Manager):
         pages = self._api.items(request, {"uid": uid_of(item, shape)})
         found = texts([path.of(one) for page in pages for one in page], path)
         return self._groups.names_of(found) if request.id is not None else frozenset(found)
+
+
+class SessionManager(HttpManager):
+    """With a login: one request at a time, for sessions and their tokens do not stand several."""
+
+    concurrency = 1
 
 
 def _unchanged(uid: str, how: str) -> Invalid:

@@ -348,6 +348,32 @@ def test_a_page_of_a_web_server_does_not_say_that_an_account_is_absent(
     assert caught.value.hint.startswith("check path")
 
 
+def test_that_an_account_is_absent_is_believed_of_who_is_let_in(club: Club, built: Built) -> None:
+    """Redmine says it of a locked account to everybody whose key is wrong."""
+    check = '[services.club.requests.check]\npath = "/session/user"\n'
+    manager = built(more=check)
+    key = {"status": 401}
+
+    def answer(_: str, path: str) -> Answer | None:
+        if path == "/session/user":
+            return key["status"], {"message": "who are you"}, {}
+        return (404, {"code": "no-member"}, {}) if path == "/members/1" else None
+
+    club.answer = answer
+    changes: list[Callable[[], object]] = [
+        lambda: manager.get_account("1"),
+        lambda: manager.delete_account("1"),
+        lambda: manager.change_groups("1", frozenset({"staff"}), NONE),
+    ]
+    for change in changes:
+        with pytest.raises(Denied, match="who are you"):
+            change()
+    key["status"] = 200
+    for change in changes:
+        with pytest.raises(NotFound):
+            change()
+
+
 def test_a_404_that_nobody_declared_does_not_either(club: Club, built: Built) -> None:
     club.answer = lambda *_: (404, {"code": "no-route", "message": "no such route"}, {})
     with pytest.raises(Invalid, match="no such route"):
@@ -454,15 +480,22 @@ def test_a_login_that_is_refused_is_denied(club: Club, built: Built) -> None:
     assert [target for _, target, _ in club.log] == ["/session"]
 
 
+def test_a_service_with_a_login_is_asked_one_thing_at_a_time(club: Club, built: Built) -> None:
+    """Sessions and their tokens do not stand several requests at once; whoever has none does."""
+    assert built().concurrency > 1
+    assert member_area(club, built).concurrency == 1
+
+
 def test_many_threads_log_in_once(club: Club, built: Built) -> None:
+    """Should somebody's own manager promise more."""
     from concurrent.futures import ThreadPoolExecutor
 
     manager = member_area(club, built)
-    with ThreadPoolExecutor(manager.concurrency) as pool:
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: manager.get_account("1"), range(8)))
     assert logins(club) == 1
     club.sessions.clear()
-    with ThreadPoolExecutor(manager.concurrency) as pool:
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: manager.get_account("1"), range(8)))
     assert logins(club) == 2
 
