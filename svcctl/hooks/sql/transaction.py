@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from svcctl.config.source import DatabaseUrl
-from svcctl.databases import UnusableUrl, connect_sqlite, open_engine, run_all
+from svcctl.databases import UnusableUrl, connect_sqlite, open_engine, run_all, silence
 from svcctl.errors import Invalid, Transient
 from svcctl.hooks.sql.config import Statements
 from svcctl.hooks.sql.errors import meaning
@@ -153,12 +153,20 @@ def _opened(url: DatabaseUrl, password: str | None, seconds: float, connections:
         engine = open_engine(url, password, seconds=seconds, pool_pre_ping=True, **pool)
     except UnusableUrl as error:
         raise Invalid(f"database: {error.message}", hint=error.hint) from None
-    settings = {
-        "postgresql": f"SET statement_timeout = {round(seconds * 1000)}",
-        "mysql": f"SET SESSION innodb_lock_wait_timeout = {max(1, round(seconds))}",
-    }
-    if (setting := settings.get(engine.dialect.name)) is not None:
-        event.listen(engine, "connect", lambda dbapi, _record: run_all(dbapi, setting))
+    # What is left of a connection that broke would keep its locks.
+    limits = {
+        "postgresql": {
+            "statement_timeout": round(seconds * 1000),
+            "idle_in_transaction_session_timeout": silence(seconds) * 1000,
+        },
+        "mysql": {
+            "innodb_lock_wait_timeout": max(1, round(seconds)),
+            "wait_timeout": silence(seconds),
+        },
+    }.get(engine.dialect.name, {})
+    settings = [f"SET SESSION {name} = {value}" for name, value in limits.items()]
+    if settings:
+        event.listen(engine, "connect", lambda dbapi, _record: run_all(dbapi, *settings))
     return engine
 
 
