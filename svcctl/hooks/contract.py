@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from svcctl.clock import now as clock_now
 from svcctl.clock import parse_stamp
 from svcctl.config.service import HookConfig, Removal
-from svcctl.errors import HookError
+from svcctl.errors import HookError, Invalid
 from svcctl.hooks.manager import Manager, capabilities, without
 from svcctl.model import Account, Operation, ServiceRow, User, Verb
 from svcctl.names import NameFormat, NameRule
@@ -269,7 +269,8 @@ class ServiceHook:
         """Remove the account of a user who may no longer have it; give a disabled one back.
 
         A disabled account whose grace (`removal.delete_after`, from `disabled_at`) is over is
-        deleted, unless its user may have it again.
+        deleted, unless its user may have it again. Raises Invalid where that user's account cannot
+        be enabled: the settings may be others than when it was disabled.
         """
         account = self.account(user)
         if account.absent:
@@ -278,6 +279,13 @@ class ServiceHook:
         if account.active and not allowed:
             yield from self.delete_user(user, notify_user=self.config.notify)
         elif account.disabled and allowed:
+            if not self.can(Verb.ENABLE):
+                raise Invalid(
+                    f"the account is disabled, and {self.manager_class.__name__} has no "
+                    f"{Verb.ENABLE}",
+                    hint="enable it on the service, then: "
+                    f"svcctl accounts refresh {user.username} --service {self.name}",
+                )
             yield self.operation(Verb.ENABLE, user, f"access again: {self.explain_access(user)}")
             yield from self.update_groups(user)
             yield from self.sync_nickname(user)

@@ -1,5 +1,6 @@
 """The ldap hook without a server: its settings, its names, what it says when it cannot begin."""
 
+import json
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -243,3 +244,31 @@ def test_of_several_names_the_one_that_the_entry_is_named_by_counts() -> None:
     assert OPENLDAP.name_of(several) == "ada"
     assert OPENLDAP.name_of(Entry("cn=x,dc=x", {"uid": [b"lovelace"]}, {})) == "lovelace"
     assert OPENLDAP.name_of(Entry(r"cn=Ada\2c L,dc=x", {}, {})) == "Ada, L"
+
+
+def test_an_account_that_cannot_be_enabled_any_more_is_said_with_what_to_do(
+    site: Any, svcctl: "Svcctl"
+) -> None:
+    """It was disabled while there was the overlay ppolicy; now its user may have access again."""
+    more = 'access.groups = ["staff"]\nppolicy = false\n'
+    here = site(CONFIG + more)
+    for name in ("ada", "bob"):
+        svcctl("users", "add", name, "--group", "staff", "--no-sync")
+    here.execute(
+        "INSERT INTO accounts (user_id, service, status, uid, name, name_key, created_at, "
+        "updated_at) SELECT id, 'dir', CASE username WHEN 'ada' THEN 'disabled' ELSE 'active' END, "
+        "username, username, username, created_at, created_at FROM users"
+    )
+    done = svcctl("plan", "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    (problem,) = document["problems"]
+    assert problem["user"] == "ada"
+    assert problem["message"] == "the account is disabled, and LdapManager has no enable_account"
+    assert problem["hint"] == (
+        "enable it on the service, then: svcctl accounts refresh ada --service dir"
+    )
+    here.configure(CONFIG + more.replace("staff", "nobody"))
+    plan = json.loads(svcctl("plan", "--json").stdout)
+    verbs = [(one["user"], one["operation"]) for one in plan["operations"]]
+    assert verbs == [("ada", "delete_account"), ("bob", "delete_account")]
