@@ -581,6 +581,8 @@ there are adopted, others are created although the server breaks off, names and 
 somebody leaves and comes back, groups given by hand and a stranger are left alone, and `drift`
 finds nothing wrong in the end. OpenLDAP and Samba are killed in the middle of the run, SCIM servers
 are cut off there, the servers of recipes are killed before it (in the middle by their own tests).
+*The contract* is what every manager promises (`svcctl.hooks.testing`), tried with answers that come
+late, broken, wrong or never.
 """
 LIFE = "../../tests/live"
 TAKEN_OVER = f"[taken over]({LIFE}/test_takeover_live.py)"
@@ -639,6 +641,9 @@ def servers_page() -> str:
         can = ["yes" if hook.can(one) and one not in lacking else "no" for one in CAN]
         kind = f"`{hook.config.hook}`" + (f" ([recipe](../recipes/{table}))" if recipe else "")
         proof = [f"[its own tests]({LIFE}/{test})"] if test else []
+        contract = test.replace("_live", "_contract_live")
+        if test and (DOCS.parent / "tests" / "live" / contract).exists():
+            proof.append(f"[the contract]({LIFE}/{contract})")
         proof += [TAKEN_OVER] if table != _FILES else []
         lines.append(f"| {' | '.join([server, kind, *can, ', '.join(proof)])} |")
     return SERVERS_HEAD + "\n" + "\n".join(lines) + "\n"

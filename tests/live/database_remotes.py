@@ -44,9 +44,10 @@ def postgresql_roles() -> Iterator[Web]:
         "CREATE ROLE people",
         "CREATE ROLE staff",
         "CREATE ROLE commanders",
+        "CREATE ROLE crew",
         "CREATE ROLE theirs",
         "GRANT pg_signal_backend TO svcctl",
-        "GRANT people, staff, commanders TO svcctl WITH ADMIN OPTION",
+        "GRANT people, staff, commanders, crew TO svcctl WITH ADMIN OPTION",
     ) as site:
         yield site
 
@@ -60,11 +61,13 @@ def mariadb_users() -> Iterator[Web]:
         f"CREATE USER {me} IDENTIFIED BY '{quoted}'",
         "CREATE ROLE staff",
         "CREATE ROLE commanders",
+        "CREATE ROLE crew",
         "CREATE ROLE theirs",
         f"GRANT CREATE USER ON *.* TO {me}",
         f"GRANT SELECT ON mysql.* TO {me}",
         f"GRANT staff TO {me} WITH ADMIN OPTION",
         f"GRANT commanders TO {me} WITH ADMIN OPTION",
+        f"GRANT crew TO {me} WITH ADMIN OPTION",
     ) as site:
         yield site
 

@@ -10,32 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from svcctl.hooks.testing.server import NotStarted
 from svcctl.http import client as http
 from svcctl.runs import lane
 from svcctl.tripwire import allowed
-from tests.live.database_remotes import (
-    MariadbUsers,
-    PostgresqlRoles,
-    mariadb_users,
-    postgresql_roles,
-)
-from tests.live.web_remotes import MediaWiki, Redmine, Remote, WordPress
-from tests.live.web_servers import mediawiki, redmine, wordpress
+from tests.live.recipe_servers import SERVERS, recipe, tried
+from tests.live.web_remotes import Remote
 
 if TYPE_CHECKING:
     from tests.conftest import Result, Site, Svcctl
 
 pytestmark = pytest.mark.live
 
-RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
-SERVERS = {
-    "wordpress": (wordpress, WordPress),
-    "mediawiki": (mediawiki, MediaWiki),
-    "redmine": (redmine, Redmine),
-    "postgresql": (postgresql_roles, PostgresqlRoles),
-    "mariadb": (mariadb_users, MariadbUsers),
-}
 AROUND = """
 [directory]
 attributes = ["first_name", "last_name"]
@@ -89,12 +74,8 @@ class Club:
 
 @pytest.fixture(scope="module", params=SERVERS)
 def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
-    start, kind = SERVERS[request.param]
-    try:
-        with start() as site:
-            yield kind(site)
-    except NotStarted as error:
-        pytest.fail(str(error))
+    with tried(request.param) as remote:
+        yield remote
 
 
 @pytest.fixture
@@ -105,13 +86,8 @@ def club(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Club:
-    text = (RECIPES / remote.recipe).read_text(encoding="utf-8")
-    for old, new in remote.edits().items():
-        assert old in text
-        text = text.replace(old, new)
     begin = f"[services.{remote.service}]\n"
-    assert begin in text
-    text = text.replace(begin, f'{begin}create = "auto"\nlimits.removals = 20\n', 1)
+    text = recipe(remote, (begin, f'{begin}create = "auto"\nlimits.removals = 20\n'))
     made = site(AROUND + text)
     (secret,) = re.findall(r'file = "(\w+\.\w+)"', text)
     made.write(secret, remote.site.key).chmod(0o600)

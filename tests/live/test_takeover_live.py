@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from svcctl.hooks.testing.server import NotStarted
-from tests.live.database_remotes import (
-    MariadbUsers,
-    PostgresqlRoles,
-    mariadb_users,
-    postgresql_roles,
-)
 from tests.live.ldap_servers import PASSWORD, Directory
+from tests.live.recipe_servers import SERVERS, recipe, tried
 from tests.live.scim_servers import Idp
 from tests.live.takeover import Seen, take_over
-from tests.live.web_remotes import MediaWiki, Redmine, Remote, WordPress
-from tests.live.web_servers import mediawiki, redmine, wordpress
+from tests.live.web_remotes import Remote
 from tests.support.ldap_proxy import LdapProxy, ldap_proxied
 
 if TYPE_CHECKING:
@@ -29,13 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.live
 
 DOCS = Path(__file__).parents[2] / "docs"
-RECIPES = {
-    "wordpress": (wordpress, WordPress),
-    "mediawiki": (mediawiki, MediaWiki),
-    "redmine": (redmine, Redmine),
-    "postgresql": (postgresql_roles, PostgresqlRoles),
-    "mariadb": (mariadb_users, MariadbUsers),
-}
 GROUPS = ("staff", "commanders", "theirs")
 SCIM = """
 [services.idp]
@@ -205,12 +191,9 @@ class RecipeService:
         self.nicknames = remote.nicknames
         self.removed = remote.removed
         self.secret = ("RECIPE_SECRET", remote.site.key)
-        text = (DOCS / "recipes" / remote.recipe).read_text(encoding="utf-8")
-        for old, new in remote.edits().items():
-            text = text.replace(old, new)
-        text = re.sub(r'\{ file = "\w+\.\w+" \}', '{ env = "RECIPE_SECRET" }', text)
         begin = f"[services.{self.name}]\n"
-        self.table = text.replace(begin, f'{begin}create = "auto"\n', 1)
+        text = recipe(remote, (begin, f'{begin}create = "auto"\n'))
+        self.table = re.sub(r'\{ file = "\w+\.\w+" \}', '{ env = "RECIPE_SECRET" }', text)
         self.create("stranger", "")
         for group in GROUPS:
             self.join("stranger", group)
@@ -235,23 +218,19 @@ class RecipeService:
         self._remote.site.restart()
 
 
-@pytest.fixture(params=RECIPES)
-def recipe(request: pytest.FixtureRequest) -> Iterator[Remote]:
-    start, kind = RECIPES[request.param]
-    try:
-        with start() as running:
-            yield kind(running)
-    except NotStarted as error:
-        pytest.fail(str(error))
+@pytest.fixture(params=SERVERS)
+def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
+    with tried(request.param) as remote:
+        yield remote
 
 
 def test_what_a_recipe_is_for_is_taken_over(
-    recipe: Remote,
+    remote: Remote,
     site: "Callable[[str], Site]",
     svcctl: "Svcctl",
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    take_over(RecipeService(recipe), site, svcctl, monkeypatch)
+    take_over(RecipeService(remote), site, svcctl, monkeypatch)
 
 
 def test_a_scim_server_is_taken_over(

@@ -114,6 +114,7 @@ wp_install('Club', 'admin', 'admin@example.org', false, '', 'Adm1nPassw0rd!');
 update_option('permalink_structure', '/%postname%/');
 add_role('staff', 'Staff', ['read' => true]);
 add_role('commanders', 'Commanders', ['read' => true]);
+add_role('crew', 'Crew', ['read' => true]);
 add_role('theirs', 'Theirs', ['read' => true]);
 [$password] = WP_Application_Passwords::create_new_application_password(1, ['name' => 'svcctl']);
 file_put_contents(__DIR__ . '/key', $password);
@@ -149,14 +150,15 @@ def wordpress() -> Iterator[Web]:
 # MediaWiki
 
 MW_SETTINGS = """
-foreach (['staff', 'commanders', 'theirs'] as $group) {
+foreach (['staff', 'commanders', 'crew', 'theirs'] as $group) {
     $wgGroupPermissions[$group]['read'] = true;
 }
 $wgGroupPermissions['svcctl'] = [
     'createaccount' => true, 'block' => true, 'noratelimit' => true, 'apihighlimits' => true,
 ];
-$wgAddGroups['svcctl'] = $wgRemoveGroups['svcctl'] = ['staff', 'commanders'];
+$wgAddGroups['svcctl'] = $wgRemoveGroups['svcctl'] = ['staff', 'commanders', 'crew'];
 $wgBlockDisablesLogin = true;
+$wgPasswordAttemptThrottle = [['count' => 30, 'seconds' => 300]];
 $wgMainCacheType = CACHE_DB;
 """
 
@@ -214,6 +216,7 @@ INSERT INTO tokens (user_id, action, value, created_on, updated_on)
 INSERT INTO users (type, lastname, status, admin, created_on, updated_on)
     VALUES ('Group', 'staff', 1, 0, '2026-01-01', '2026-01-01'),
            ('Group', 'commanders', 1, 0, '2026-01-01', '2026-01-01'),
+           ('Group', 'crew', 1, 0, '2026-01-01', '2026-01-01'),
            ('Group', 'theirs', 1, 0, '2026-01-01', '2026-01-01');
 """
 
@@ -232,7 +235,8 @@ def redmine() -> Iterator[Web]:
         with closing(sqlite3.connect(folder / "redmine.sqlite")) as link:
             link.executescript(RM_SETUP.format(key=key))
         listen = f"tcp://127.0.0.1:{port}"
-        return [*start, puma, "-e", "production", "-t", "1:4", "-b", listen, "config.ru"]
+        # One after the other: on SQLite, Redmine fails where two want to write at once.
+        return [*start, puma, "-e", "production", "-t", "1:1", "-b", listen, "config.ru"]
 
     with web(configure, answers("/login")) as site:
         site.key = key
