@@ -16,7 +16,7 @@ from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, ExitCode, StoreError, SvcctlError
 from svcctl.model import AccountStatus
 from svcctl.runs.plan import Problem
-from svcctl.store import figures
+from svcctl.store import figures, pulls
 from svcctl.store import runs as run_rows
 from svcctl.store.database import Connection, Database
 from svcctl.store.standing import count_states
@@ -110,13 +110,18 @@ def _sources(settings: Settings, connection: Connection) -> Iterator["GaugeMetri
         "Users that came from a source: in its last pull, missing from it, lost for good",
         *("source", "standing"),
     )
-    found = figures.missing_users(connection)
+    pulled = _gauge(
+        "source_last_pull_timestamp_seconds", "When the source was last taken over", "source"
+    )
+    found, last = figures.missing_users(connection), pulls.last(connection)
     for source in settings.directory.sources:
+        if source in last:
+            pulled.add_metric([source], parse_stamp(last[source]).timestamp())
         for standing, number in zip(
             ("present", "missing", "lost"), found.get(source, (0, 0, 0)), strict=True
         ):
             family.add_metric([source, standing], number)
-    yield family
+    yield from (family, pulled)
 
 
 def _services(settings: Settings, connection: Connection) -> Iterator["GaugeMetricFamily"]:

@@ -34,7 +34,7 @@ from svcctl.store.sqlite import (
 __all__ = ["BUSY_SECONDS", "SCHEMA", "Connection", "Database", "Row", "schema_of"]
 """`Connection` and `Row` are what the layers above hand around without knowing SQLAlchemy."""
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The migration that this code expects; a test keeps it equal to Alembic's head."""
 
 BUSY_SECONDS = 10

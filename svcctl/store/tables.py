@@ -381,6 +381,15 @@ class CodeRow(Row, table=True):
     expires_at: str = _text()
 
 
+class PullRow(Row, table=True):
+    """A source, and when it was last taken over."""
+
+    __tablename__ = "pulls"
+
+    source: str = Field(sa_column=Column(TEXT, primary_key=True))
+    at: str = _text()
+
+
 class PausedRow(Row, table=True):
     """A service that an operator paused: planned for, never applied to."""
 
@@ -407,6 +416,7 @@ operations = _table(OperationRow)
 audit = _table(AuditRow)
 notifications = _table(NotificationRow)
 paused_services = _table(PausedRow)
+pulls = _table(PullRow)
 associations = _table(AssociationRow)
 partials = _table(PartialRow)
 codes = _table(CodeRow)

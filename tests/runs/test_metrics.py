@@ -125,6 +125,26 @@ def test_who_is_missing_from_a_source(w: World) -> None:
     assert values(w, "source_users", source="people") == {"present": 18, "missing": 0, "lost": 2}
 
 
+def test_when_a_source_was_last_taken_over(w: World) -> None:
+    name = "source_last_pull_timestamp_seconds"
+    w.site.write("people.csv", "username\nada\n")
+    assert w.svcctl("monitor").exit_code == 0
+    assert values(w, name) == {}
+    assert w.svcctl("directory", "pull", "--dry-run").exit_code == 0
+    assert w.rows("SELECT * FROM pulls") == []
+    assert w.svcctl("directory", "pull").exit_code == 0
+    (row,) = w.rows("SELECT strftime('%s', at) AS at FROM pulls")
+    assert values(w, name) == {"people": float(row["at"])}
+    # One that is refused is none.
+    w.age("at", "pulls")
+    w.site.write("people.csv", "username\nada\nada\n")
+    assert w.svcctl("directory", "pull").exit_code == 5
+    assert values(w, name) == {"people": 1577836800}
+    w.site.write("people.csv", "username\nada\n")
+    assert w.svcctl("directory", "pull").exit_code == 0
+    assert values(w, name)["people"] >= float(row["at"])
+
+
 def test_monitor_prints_and_writes_the_same_and_needs_no_configuration(w: World) -> None:
     told = w.svcctl("monitor", "--metrics-file", "-")
     assert (told.exit_code, told.stderr) == (0, "")

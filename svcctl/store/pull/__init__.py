@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from svcctl.config.settings import Settings
 from svcctl.directory.person import Person
+from svcctl.store import pulls
 from svcctl.store.chunks import chunks
 from svcctl.store.people import names_of
 from svcctl.store.pull.diff import SHOWN, PullDiff
@@ -52,6 +53,7 @@ def pull(
         newcomers.insert([person for row, person in known if row is None])
     newcomers.settle()
     continuity.settle(settings.directory.limits.removals, accept_missing)
+    pulls.note(connection, source_name)
     _tell_states(work, [*resorted, *resort_states(connection, work.rules, diff.users())])
     return diff
 
