@@ -409,6 +409,7 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("db upgrade --config empty.toml", "migrations that were, or would be, applied"),
     ("db check --config empty.toml", "what is wrong with the database"),
     ("db backup copy.db", "a backup"),
+    ("doctor", "what is in order, and what is not"),
     ("audit verify", "whether the record is as it was written"),
     ("audit prune --keep 30d --dry-run", "what was, or would be, deleted of the record"),
 )

@@ -18,6 +18,7 @@ from svcctl.errors import ConfigError, ExitCode, StoreError, SvcctlError, UsageE
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "A complete tour in a temporary folder."),
     "init": ("init", "Write a commented configuration and the database."),
+    "doctor": ("doctor", "What is in order, what is not, and what to do about it."),
     "config": ("config", "Check, show or describe the configuration."),
     "directory": ("directory", "Read users and groups from the configured sources."),
     "users": ("users", "The people of the local directory."),

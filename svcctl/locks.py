@@ -62,6 +62,10 @@ class Locks:
                 busy[name] = self._place.holder(name) or "another process"
         return frozenset(wanted) - busy.keys(), busy
 
+    def holder(self, name: str) -> str:
+        """Who has a lock, in words, as far as can be told without taking it; else nothing."""
+        return self._place.at_work(name)
+
     def release(self) -> None:
         """Give all of them back."""
         self._held.clear()
@@ -132,10 +136,25 @@ class _Files:
 
     def holder(self, name: str) -> str:
         try:
-            written = json.loads(self._path(name).read_text(encoding="utf-8"))
-            return _words(*(written[key] for key in ("holder", "pid", "host", "since")))
+            return _words(*self._written(name))
         except (OSError, ValueError, LookupError, TypeError):
             return ""
+
+    def at_work(self, name: str) -> str:
+        """The holder, unless its process is gone: who was killed leaves the words, not the lock."""
+        try:
+            holder, pid, host, since = self._written(name)
+            if host == socket.gethostname():
+                os.kill(pid, 0)
+        except PermissionError:
+            pass  # somebody else's, and alive
+        except (OSError, ValueError, LookupError, TypeError, OverflowError):
+            return ""
+        return _words(holder, pid, host, since)
+
+    def _written(self, name: str) -> tuple[Any, ...]:
+        written = json.loads(self._path(name).read_text(encoding="utf-8"))
+        return tuple(written[key] for key in ("holder", "pid", "host", "since"))
 
     def release(self) -> None:
         while self._locks:
@@ -199,6 +218,9 @@ class _Server:
         process, _, holder = rest.partition(" ")
         pid, _, host = process.partition("@")
         return _words(holder or application, pid, host, since)
+
+    def at_work(self, name: str) -> str:
+        return self.holder(name)
 
     def release(self) -> None:
         self._session = None

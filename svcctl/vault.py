@@ -62,6 +62,10 @@ class Vault:
         self._read_only = read_only
         self._keys: tuple[_Key, ...] = ()
 
+    def check(self) -> None:
+        """Whether the keys can be had, where there is anything that they encrypted."""
+        self._known()
+
     def seal(self, text: str, purpose: str) -> str:
         """The text, encrypted with the first key. `purpose` is what it is for: `partial 3f2a`.
 

@@ -362,6 +362,7 @@ def test_quiet_leaves_the_answer_and_the_errors(club: "Site", svcctl: "Svcctl") 
 # Formats
 
 LISTINGS = {
+    "doctor": "svcctl.doctor/1",
     "users list": "svcctl.users/1",
     "users show ada": "svcctl.user/1",
     "groups list": "svcctl.groups/1",

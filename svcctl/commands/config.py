@@ -1,15 +1,13 @@
 """`svcctl config`: check it, show it, describe it to an editor."""
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from svcctl.commands.options import JsonOption
 from svcctl.commands.output import plain, say, write, write_json
-from svcctl.config.load import examine, find, load, parse
-from svcctl.config.problems import MAX_PROBLEMS, Problem
+from svcctl.config.load import load
 from svcctl.config.settings import Settings
 from svcctl.errors import ConfigError, ExitCode, HookError
 from svcctl.hooks.registry import Hooks, load_hooks
@@ -24,27 +22,14 @@ SecretsOption = Annotated[
 @app.command()
 def check(ctx: typer.Context, secrets: SecretsOption = False, json_: JsonOption = False) -> None:
     """Find everything that is wrong with the configuration, offline. Exits 78 if something is."""
-    problems: list[str] = []
-    warnings: list[str] = []
-    settings = None
-    try:
-        path = ctx.obj.config or find()
-        settings, found = examine(parse(path), path)
-    except ConfigError as error:
-        hint = f"; {error.hint}" if error.hint else ""
-        problems.append(f"{error.message}{hint}")
-    else:
-        path = settings.path if settings else path
-        problems.extend(f"{path}: {problem}" for problem in found)
-    if settings is not None:
-        hooks = load_hooks(settings)
-        found = [problem for each in hooks.problems.values() for problem in each]
-        found.extend(_secret_problems(settings, hooks, fetch=secrets))
-        lines = (f"{path}: {problem}" for problem in found)
-        problems.extend(line for line in lines if line not in problems)
-        doubts = [*settings.warnings(), *_secret_warnings(settings, hooks)]
-        warnings.extend(f"{path}: {doubt}" for doubt in doubts)
-    del problems[MAX_PROBLEMS:]
+    from svcctl.runs.doctor.configuration import examine
+
+    examined = examine(ctx.obj.config, fetch=secrets)
+    settings = examined.settings
+    problems = [f"{examined.path}: {problem}" for problem in examined.problems]
+    warnings = [f"{examined.path}: {warning}" for warning in examined.warnings]
+    if (error := examined.error) is not None:
+        problems.append(f"{error.message}; {error.hint}" if error.hint else error.message)
     if json_:
         body = {
             "file": str(settings.path) if settings else None,
@@ -103,37 +88,6 @@ def schema(ctx: typer.Context) -> None:
         except HookError as error:
             say(f"warning: {error.message}")
     write(json.dumps(config_schema(hooks), ensure_ascii=False, indent=2))
-
-
-def _secret_problems(settings: Settings, hooks: Hooks, *, fetch: bool) -> Iterator[Problem]:
-    for key, secret in _secrets(settings, hooks):
-        try:
-            secret.inspect()
-            if fetch:
-                secret.reveal()
-        except ConfigError as error:
-            message = error.message.removeprefix(f"{key}: ")
-            yield Problem(key, message, error.hint or "")
-
-
-def _secret_warnings(settings: Settings, hooks: Hooks) -> Iterator[str]:
-    for _, secret in _secrets(settings, hooks):
-        try:
-            if doubt := secret.inspect():
-                yield doubt
-        except ConfigError:
-            continue
-
-
-def _secrets(settings: Settings, hooks: Hooks) -> Iterator[tuple[str, Any]]:
-    from svcctl import vault
-    from svcctl.config.values import secrets_in
-
-    yield from secrets_in(settings, "")
-    if (default := vault.default_file(settings)) and default.exists():
-        yield vault.SETTING, vault.place(settings)
-    for name, hook in hooks.loaded.items():
-        yield from secrets_in(hook.config, f"services.{name}")
 
 
 def _effective(settings: Settings, hooks: Hooks) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class Channel(Protocol):
         Raises Refused, Later and Outage.
         """
 
+    def check(self) -> None:
+        """Look whether it is there and takes us; nothing is sent. Raises Outage."""
+
     def close(self) -> None:
         """End it, whatever state it is in."""
 

@@ -34,6 +34,13 @@ class FileChannel:
             ) from error
         return None
 
+    def check(self) -> None:
+        if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
+            raise Outage(
+                f"{self.path}: cannot be written by whom you are",
+                hint="make its folder, and let the user who runs svcctl write there",
+            )
+
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)

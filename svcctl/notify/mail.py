@@ -51,6 +51,13 @@ class MailChannel:
             self._drop()
             raise self._outage("hung up") from None
 
+    def check(self) -> None:
+        smtp = self._smtp = self._connect()
+        try:
+            self._from(smtp)
+        except _HungUpError:
+            raise self._outage("hung up") from None
+
     def close(self) -> None:
         import smtplib
 

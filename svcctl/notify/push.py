@@ -45,6 +45,9 @@ class PushChannel:
         last = said.strip().rpartition("\n")[2] or "the service did not take it"
         raise Later(f"{self._key}: {line(redacted(last, self._private()))}")
 
+    def check(self) -> None:
+        self._apprise = self._opened()
+
     def close(self) -> None:
         self._apprise = None
 

@@ -12,6 +12,7 @@ from svcctl.store.tables import (
     OPEN_OPERATION,
     WAITING_NOTIFICATION,
     accounts,
+    audit,
     notifications,
     operations,
     runs,
@@ -20,6 +21,7 @@ from svcctl.store.tables import (
 
 LOOKED_AT = 2000
 """So many of the latest runs: with one every quarter of an hour, those of three weeks."""
+_LATELY = 100
 _FAILURES = (ExitCode.FAILED, ExitCode.INCOMPLETE, ExitCode.DATABASE, ExitCode.CONFIG)
 
 Counted = dict[tuple[str, str], int]
@@ -102,6 +104,28 @@ def waiting_messages(connection: Connection) -> int:
     """How many messages are kept and not sent."""
     statement = select(func.count()).select_from(notifications).where(text(WAITING_NOTIFICATION))
     return connection.scalar(statement) or 0
+
+
+def sealed_messages(connection: Connection) -> bool:
+    """Whether a message that waits is encrypted."""
+    statement = select(notifications.c.id).where(
+        text(WAITING_NOTIFICATION), notifications.c.sealed.isnot(None)
+    )
+    return connection.scalar(statement.limit(1)) is not None
+
+
+def newest(connection: Connection) -> str | None:
+    """The latest moment that lately was written down."""
+    moments: list[str] = []
+    for table, column in ((runs, runs.c.started_at), (audit, audit.c.at)):
+        statement = select(column).order_by(table.c.id.desc()).limit(_LATELY)
+        moments.extend(connection.scalars(statement))
+    return max(moments, default=None)
+
+
+def oldest_entry(connection: Connection) -> str | None:
+    """When the first entry of the record was made."""
+    return connection.scalar(select(audit.c.at).order_by(audit.c.id).limit(1))
 
 
 def last_runs(connection: Connection) -> dict[tuple[str, str], Runs]:

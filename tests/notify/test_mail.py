@@ -237,6 +237,23 @@ def test_a_server_that_is_down_loses_nothing(club: Club) -> None:
     assert_no_secret(club, down, again)
 
 
+def test_the_doctor_says_whether_the_server_takes_mail_and_sends_none(
+    club: Club, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def line() -> str:
+        done = club.svcctl("doctor", "--format", "ndjson")
+        assert_no_secret(club, done)
+        return next(one for one in done.stdout.splitlines() if '"check":"messages"' in one)
+
+    assert '"result":"fail"' in line()
+    assert "connection refused" in line()
+    club.sink.start()
+    assert '"result":"ok"' in line()
+    monkeypatch.setenv("MAIL_PASSWORD", "hunter2-is-wrong")
+    assert "refused the login (535)" in line()
+    assert club.sink.to() == []
+
+
 def test_a_wrong_password_is_said_and_never_shown(
     club: Club, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """`svcctl services check`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -8,10 +8,7 @@ from svcctl.commands.completion import complete_services
 from svcctl.commands.options import Format, FormatOption, JsonOption
 from svcctl.commands.output import Table, chosen, emit
 from svcctl.commands.services.about import require
-from svcctl.errors import ExitCode, HookError, SvcctlError, gravest
-
-if TYPE_CHECKING:
-    from svcctl.hooks.contract import ServiceHook
+from svcctl.errors import ExitCode, gravest
 
 NamesArgument = Annotated[
     list[str] | None,
@@ -34,13 +31,14 @@ def check(
     """Ask each service whether it is there and lets svcctl do its work. Exits 5 if one does not."""
     from svcctl.config.load import load
     from svcctl.hooks.registry import load_hooks
+    from svcctl.runs.doctor.remotes import ask
 
     settings = load(ctx.obj.config)
     require(settings, names or [])
     hooks = load_hooks(settings, names or None)
     rows, codes = [], []
     for name in names or settings.services:
-        error = hooks.failed[name] if name in hooks.failed else _ask(hooks.loaded[name])
+        error = hooks.failed[name] if name in hooks.failed else ask(hooks.loaded[name])
         checkable = name in hooks.failed or hooks.loaded[name].can("check")
         rows.append(
             {
@@ -55,25 +53,3 @@ def check(
     emit(Table("services.check", COLUMNS, rows), chosen(form, json))
     if codes:
         raise typer.Exit(int(gravest(codes)))
-
-
-def _ask(hook: "ServiceHook") -> SvcctlError | None:
-    """What is wrong with the service; a manager without `check` is only built."""
-    from svcctl.hooks.registry import build_manager
-
-    try:
-        manager = build_manager(hook)
-        try:
-            if hook.can("check"):
-                manager.check()
-        finally:
-            manager.close()
-    except SvcctlError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - a manager is foreign code; one never stops the rest
-        # Its text is not shown: it may hold a secret that the manager was given.
-        return HookError(
-            f"services.{hook.name}: {hook.manager_class.__name__} failed: {type(error).__name__}",
-            hint="this is a defect in the manager: errors of a service are ManagerErrors",
-        )
-    return None

@@ -245,18 +245,20 @@ class Api:
     def _unexpected(
         self, step: Step, known: Values, private: set[str], answer: Answer, document: Any
     ) -> ManagerError | None:
-        """What a yes means that is not as the step expects."""
+        """What a yes means that is not as the step expects: all of it, as of rights that lack."""
+        unmet = []
         for expression, template in step.expect.items():
             wanted = template.value(known) if isinstance(template, Template) else template
             found = expression.of(document)
             if not _same(found, wanted):
-                shown = redacted(f"{expression} is {found!r}, not {wanted!r}", private)
-                text = f": {words}" if (words := self._said(private, answer, document)) else ""
-                return Invalid(
-                    f"{answer.source}: {answer.status}, but {brief(shown)}{text}",
-                    hint="it said yes and did something else; see whether the credentials allow it",
-                )
-        return None
+                unmet.append(brief(redacted(f"{expression} is {found!r}, not {wanted!r}", private)))
+        if not unmet:
+            return None
+        text = f": {words}" if (words := self._said(private, answer, document)) else ""
+        return Invalid(
+            f"{answer.source}: {answer.status}, but {', '.join(unmet)}{text}",
+            hint="it said yes and did something else; see whether the credentials allow it",
+        )
 
 
 def _document(answer: Answer) -> Any:

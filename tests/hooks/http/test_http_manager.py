@@ -237,6 +237,16 @@ def test_an_expectation_compares_the_answer_with_the_request(club: Club, built: 
         manager.change_groups("2", frozenset({"commanders"}), NONE)
 
 
+def test_every_right_that_the_credentials_lack_is_named(club: Club, built: Built) -> None:
+    expect = '{ "can.make" = true, "can.see" = true, "can.end" = true }'
+    manager = built(paging=f'[services.club.requests.check]\npath = "/me"\nexpect = {expect}')
+    club.answer = lambda *_: (200, {"can": {"make": False, "see": True}}, {})
+    with pytest.raises(Invalid, match=r"can\.make is False, not True, can\.end is None, not True"):
+        manager.check()
+    club.answer = lambda *_: (200, {"can": {"make": True, "see": True, "end": True}}, {})
+    manager.check()
+
+
 def test_an_answer_that_cannot_be_read_is_no_refusal(club: Club, built: Built) -> None:
     """The change may have been made: that it is not as expected, nobody has said."""
     put = 'method = "PUT"\n'
