@@ -23,7 +23,7 @@ help:
 	@echo "make demo    a complete tour of svcctl in a temporary folder"
 	@echo "make test    the tests that need nothing but Python"
 	@echo "make check   format, lint, types, layers"
-	@echo "make live    the tests against real servers (web servers, PostgreSQL, SCIM, LDAP)"
+	@echo "make live    the tests against real servers (web servers, PostgreSQL, SCIM, LDAP, MQTT)"
 	@echo "make bench   the benchmarks"
 	@echo "make chaos   kills, full disks and overlaps: a short version of docs/reliability.md"
 	@echo "make docs    the pages that say what the code says"
@@ -60,16 +60,16 @@ docs: $(VENV)/.dev
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find svcctl tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find svcctl tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.demo: pyproject.toml $(BIN)/python
 	@echo "installing svcctl into $(VENV)"
 	@$(PIP) -e '.[htpasswd]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(BIN)/python
+$(VENV)/.dev: pyproject.toml examples/svcctl-mosquitto/pyproject.toml $(BIN)/python
 	@echo "installing svcctl and its development tools into $(VENV)"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev]' -e examples/svcctl-mosquitto
 	@touch $@ $(VENV)/.demo
 
 # Makes the environment, or says what is missing and the line that installs it.

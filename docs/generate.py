@@ -221,7 +221,8 @@ def _tables() -> Iterator[tuple[str, str, type[BaseModel], Mapping[str, FieldInf
         ("A statement of sql, where it is more than a text", sql.Statement, None),
         ("password_hash, of sql", sql.PasswordHash, None),
     ]
-    for name in sorted(available()):
+    # Packages that happen to be installed have their own pages.
+    for name in sorted(name for name, packages in available().items() if packages == ["svcctl"]):
         model = hook_class(name).config_class
         own = {
             key: field
@@ -580,10 +581,10 @@ more or less on another server that speaks the same protocol; `svcctl services s
 can do on yours. *Taken over* is one scenario for all: wrong credentials, two accounts that were
 there are adopted, others are created although the server breaks off, names and groups change,
 somebody leaves and comes back, groups given by hand and a stranger are left alone, and `drift`
-finds nothing wrong in the end. OpenLDAP and Samba are killed in the middle of the run, SCIM servers
-are cut off there, the servers of recipes are killed before it (in the middle by their own tests).
-*The contract* is what every manager promises (`svcctl.hooks.testing`), tried with answers that come
-late, broken, wrong or never.
+finds nothing wrong in the end. OpenLDAP, Samba and mosquitto are killed in the middle of the run,
+SCIM servers are cut off there, the servers of recipes are killed before it (in the middle by their
+own tests). *The contract* is what every manager promises (`svcctl.hooks.testing`), tried with
+answers that come late, broken, wrong or never.
 """
 LIFE = "../../tests/live"
 TAKEN_OVER = f"[taken over]({LIFE}/test_takeover_live.py)"
@@ -609,6 +610,11 @@ _COMMAND = """hook = "command"
 program = "x"
 methods = ["list_accounts", "get_account", "find_account", "create_account", "enable_account",
     "disable_account", "delete_account", "set_password", "set_nickname", "change_groups"]"""
+_EXAMPLE = "../../examples/svcctl-mosquitto"
+_MQTT = """hook = "mosquitto"
+server = "mqtts://x"
+login = "svcctl"
+password = { env = "X" }"""
 SERVERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("Apache httpd 2.4, nginx 1.22, Subversion 1.14", _FILES, "test_htpasswd_live.py", ()),
     ("scim2-server 0.8.3", _SCIM, "test_scim_live.py", ()),
@@ -621,6 +627,7 @@ SERVERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("Redmine 5.0", "redmine.toml", "test_recipes_live.py", ()),
     ("PostgreSQL 15, roles", "postgresql.toml", "test_recipes_live.py", ()),
     ("MariaDB 10.11, users", "mariadb.toml", "test_recipes_live.py", ()),
+    ("mosquitto 2.0.11", _MQTT, f"{_EXAMPLE}/tests/test_mosquitto_live.py", ()),
     ("the program of services without Python", _COMMAND, "", ()),
 )
 _ANYBODY = "[states.Member]\npriority = 1\n[directory]\nattributes = ['first_name', 'last_name']\n"
@@ -641,10 +648,13 @@ def servers_page() -> str:
             (hook,) = load_hooks(load(path)).loaded.values()
         can = ["yes" if hook.can(one) and one not in lacking else "no" for one in CAN]
         kind = f"`{hook.config.hook}`" + (f" ([recipe](../recipes/{table}))" if recipe else "")
-        proof = [f"[its own tests]({LIFE}/{test})"] if test else []
-        contract = test.replace("_live", "_contract_live")
-        if test and (DOCS.parent / "tests" / "live" / contract).exists():
-            proof.append(f"[the contract]({LIFE}/{contract})")
+        kind += f" ([example]({_EXAMPLE}))" if table == _MQTT else ""
+        where = test if "/" in test else f"{LIFE}/{test}"
+        proof = [f"[its own tests]({where})"] if test else []
+        for name in ("_contract_live", ""):
+            contract = where.replace("_live", name)
+            if test and (DOCS / "reference" / contract).exists():
+                proof.append(f"[the contract]({contract})")
         proof += [TAKEN_OVER] if table != _FILES else []
         lines.append(f"| {' | '.join([server, kind, *can, ', '.join(proof)])} |")
     return SERVERS_HEAD + "\n" + "\n".join(lines) + "\n"

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mosquitto_broker import Broker, mosquitto
 
+from tests.live.brokers import MqttService, Road
 from tests.live.ldap_servers import PASSWORD, Directory
 from tests.live.recipe_servers import SERVERS, recipe, tried
 from tests.live.scim_servers import Idp
@@ -256,6 +258,23 @@ def test_a_directory_server_is_taken_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     take_over(LdapService(directory, proxy), site, svcctl, monkeypatch)
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with mosquitto() as broker:
+        yield broker
+
+
+def test_a_broker_is_taken_over(
+    broker: Broker,
+    site: "Callable[[str], Site]",
+    svcctl: "Svcctl",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Road(broker.server.port) as road:
+        take_over(MqttService(broker, road), site, svcctl, monkeypatch)
+    assert road.left == 0, "it was killed"
 
 
 class CommandService:
