@@ -6,12 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos import crash, disk, faults
+from chaos import concurrency, crash, disk, faults
 from chaos.matrix import Matrix, Row, Task, table
 
 MATRICES: dict[str, Matrix] = {
     "crash": crash.MATRIX,
     "disk": disk.MATRIX,
+    "concurrency": concurrency.MATRIX,
     "faults": faults.MATRIX,
 }
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from chaos import verdict
 from chaos.crash import rehearse
+from chaos.machine import TROUBLES, Trouble, can_mount
 from chaos.matrix import Matrix, Row, Task, Watch, spread
 from chaos.moments import Moments, counted
 from chaos.processes import run as svcctl
 from chaos.processes import warm
 from chaos.scenarios import SCENARIOS, Scenario
 from chaos.sites import Unusable
-from chaos.troubles import TROUBLES, Trouble, can_mount
 
 
 @dataclass(frozen=True)

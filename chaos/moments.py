@@ -5,6 +5,7 @@ put in the place of another.
 """
 
 import os
+import random
 import signal
 import threading
 import time
@@ -68,6 +69,33 @@ class Moments:
     def _listed(self, answer: Iterator[Any], what: str) -> Iterator[Any]:
         yield from answer
         self.pass_by(f"after {what}")
+
+
+class Jitter(Moments):
+    """Held up at random, at first for `pause` seconds; the same seed, the same chance."""
+
+    def __init__(
+        self,
+        log: Path,
+        number: int | None,
+        act: Callable[[], None],
+        *,
+        seed: int,
+        pause: float,
+    ) -> None:
+        super().__init__(log, number, act)
+        self._chance = random.Random(seed)
+        self._pause = pause
+
+    def watch(self) -> None:
+        super().watch()
+        time.sleep(self._pause)
+
+    def pass_by(self, what: str) -> None:
+        super().pass_by(what)
+        with self._lock:
+            pause = self._chance.random() * 0.03 if self._chance.random() < 0.15 else 0
+        time.sleep(pause)
 
 
 def die() -> None:

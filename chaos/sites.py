@@ -114,6 +114,12 @@ def settled(folder: Path, names: Iterable[str] = TEN) -> Site:
     return site
 
 
+def remove(folder: Path) -> None:
+    """A copy, and what was said in it."""
+    for one in (folder, folder.with_name(f"{folder.name}.said")):
+        shutil.rmtree(one, ignore_errors=True)
+
+
 def copy(folder: Path, to: Path) -> Path:
     shutil.copytree(folder, to)
     return to

@@ -20,6 +20,7 @@ Step = Line | Callable[[Path], list[Line]]
 """A command line, or how the lines are found out when their turn has come."""
 
 OK = frozenset({0})
+STILL = [("db", "check"), ("audit", "verify", "--json")]
 SANDBOXES = ("lab", "other")
 
 _FACTS = {
@@ -109,9 +110,7 @@ def after(folder: Path, steps: Sequence[Step], codes: frozenset[int] = OK) -> li
         else:
             lines = [*lines, step]
     wrong += _run(folder, lines, codes)[0]
-    still, (last, *_) = _run(
-        folder, [("sync", "--all", "--json"), ("db", "check")], OK, silent=True
-    )
+    still, (last, *_) = _run(folder, [("sync", "--all", "--json"), *STILL], OK, silent=True)
     wrong += still
     if last.code == 0 and (left := json.loads(last.stdout)["operations"]):
         wrong.append(f"there was something left to do: {left}")

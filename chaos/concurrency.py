@@ -1,0 +1,263 @@
+"""Two commands at once: what comes of it must be what comes of one after the other, in some order.
+
+Both begin within a moment, and are held up now and then at random; now and then one is killed. Who
+was refused because the other was at work, or was killed, runs again. Nothing may hang.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from chaos import scenarios, sites, verdict
+from chaos.matrix import Matrix, Row, Task, Watch, spread
+from chaos.moments import Jitter, die
+from chaos.processes import begin, in_turn, warm
+from chaos.scenarios import JOIN, PULL, SYNC, always, codes
+from chaos.sites import Site
+from chaos.verdict import Found, Line, Step
+from svcctl.errors import ExitCode
+
+WHOLE = 600
+LATER = int(ExitCode.TRY_LATER)
+Lines = Callable[[Path], Line]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A site, two commands, and what is run afterwards. `codes`: how the two may end besides 0."""
+
+    name: str
+    prepare: Callable[[Path], Site]
+    lines: tuple[Lines, Lines]
+    then: tuple[Step, ...] = (SYNC,)
+    codes: frozenset[int] = frozenset()
+
+
+def nobody_yet(folder: Path) -> Site:
+    """Everybody is to get accounts."""
+    site = sites.found(folder)
+    site.people(sites.staff(sites.TEN))
+    site.ok(*PULL)
+    return site
+
+
+def link(folder: Path) -> Line:
+    """An account that adopt would link, linked by hand."""
+    return ("accounts", "link", "user2", "--service", "lab", "--name", "user2")
+
+
+def with_batch(folder: Path) -> Site:
+    """One waits to be confirmed while more are to join."""
+    site = scenarios.paused(folder)
+    people = [{"id": 10 + n, "login": f"new{n}", "email": f"new{n}@example.org"} for n in range(4)]
+    lines = [
+        f'{{"response": {one}, "set": {{"confirmed_by": "bob"}}}}'.replace("'", '"')
+        for one in map(str, people)
+    ]
+    (folder / "batch.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    return site
+
+
+BATCH: Line = ("pipeline", "run", "join", "--batch", "batch.ndjson")
+OVERLAPS = [
+    Overlap("sync | sync", nobody_yet, (always(*SYNC), always(*SYNC))),
+    Overlap("sync | sync USER", scenarios.changed, (always(*SYNC), always("sync", "user6"))),
+    Overlap(
+        "users set | sync",
+        nobody_yet,
+        (always("users", "set", "user3", "--inactive"), always(*SYNC)),
+    ),
+    Overlap(
+        "users remove | sync",
+        nobody_yet,
+        (always("users", "remove", "user4"), always(*SYNC)),
+        codes=codes(2),
+    ),
+    Overlap(
+        "directory pull | sync",
+        scenarios.to_pull,
+        (always(*PULL), always(*SYNC)),
+        (PULL, PULL, SYNC),
+    ),
+    Overlap(
+        "directory pull --sync, twice",
+        scenarios.to_pull,
+        (always(*PULL, "--sync"), always(*PULL, "--sync")),
+        (PULL, PULL, SYNC),
+    ),
+    Overlap(
+        "pipeline resume | pipeline run --batch",
+        with_batch,
+        (scenarios.resume, always(*BATCH)),
+        (scenarios.resume_what_waits, SYNC),
+        codes(2),
+    ),
+    Overlap(
+        "pipeline resume, twice",
+        scenarios.paused,
+        (scenarios.resume, scenarios.resume),
+        (scenarios.resume_what_waits, SYNC),
+        codes(1, 2, 7),
+    ),
+    Overlap(
+        "pipeline run, twice",
+        scenarios.member,
+        (always(*JOIN), always(*JOIN)),
+        (scenarios.resume_what_waits, SYNC),
+        codes(6),
+    ),
+    Overlap(
+        "pipeline run, leaving | sync",
+        scenarios.joined,
+        (always("pipeline", "run", "leave", "--user", "ada"), always(*SYNC)),
+        codes=codes(7),
+    ),
+    Overlap(
+        "holds approve, twice",
+        scenarios.held,
+        (scenarios.approve, scenarios.approve),
+        (SYNC, scenarios.approve_what_is_held, SYNC),
+        codes(2, 4),
+    ),
+    Overlap(
+        "holds approve | sync",
+        scenarios.held,
+        (scenarios.approve, always(*SYNC)),
+        (SYNC, scenarios.approve_what_is_held, SYNC),
+        codes(2, 4),
+    ),
+    Overlap(
+        "accounts link | adopt",
+        scenarios.strangers,
+        (link, always("adopt", "lab", "--by", "name", "--yes")),
+        codes=codes(1, 2),
+    ),
+    Overlap(
+        "groups remove | update-all-groups",
+        scenarios.drifted,
+        (always("groups", "remove", "all", "user8"), always("update-all-groups")),
+    ),
+    Overlap(
+        "users add, twice",
+        scenarios.people,
+        (
+            always("users", "add", "ada", "-g", "staff"),
+            always("users", "add", "ada", "-g", "staff"),
+        ),
+        codes=codes(2),
+    ),
+    Overlap(
+        "users forget | sync",
+        scenarios.removed,
+        (always("users", "forget", "eve", "--yes"), always(*SYNC)),
+        codes=codes(2),
+    ),
+    Overlap("retry | sync", scenarios.failed, (always("retry"), always(*SYNC)), codes=codes(1)),
+    Overlap(
+        "apply FILE | sync", scenarios.changed, (scenarios.apply, always(*SYNC)), codes=codes(1)
+    ),
+    Overlap("db upgrade, twice", scenarios.empty, (always("db", "upgrade"),) * 2, (PULL, SYNC)),
+    Overlap("db check | sync", nobody_yet, (always("db", "check"), always(*SYNC))),
+    Overlap(
+        "db backup | sync",
+        nobody_yet,
+        (always("db", "backup", "copy"), always(*SYNC)),
+        codes=codes(2),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An overlap with its site, and what comes of it one after the other, in both orders."""
+
+    overlap: Overlap
+    folder: Path
+    expected: tuple[Found, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one."""
+
+    seed: int
+    overlap: str
+    wrong: list[str]
+    refused: int = 0
+    killed: bool = False
+
+
+def stage(overlap: Overlap, folder: Path) -> Stage:
+    overlap.prepare(folder / "before")
+    expected = []
+    for number, order in enumerate((overlap.lines, overlap.lines[::-1])):
+        copy = sites.copy(folder / "before", folder / f"order-{number}")
+        lines = {one: one(copy) for one in overlap.lines}
+        ended = in_turn(copy, [lines[one] for one in order])
+        wrong = [str(one) for one in ended if one.wrong or one.code not in {0, *overlap.codes}]
+        wrong += verdict.after(copy, overlap.then, frozenset({0, *overlap.codes}))
+        if wrong:
+            raise sites.Unusable(f"one after the other, and yet: {'; '.join(wrong)}")
+        expected.append(verdict.look(copy))
+    return Stage(overlap, folder, tuple(expected))
+
+
+def attempt(stages: list[Stage], base: int, number: int) -> Trial:
+    seed = base * 1_000_000 + number
+    chance = random.Random(seed)
+    one = chance.choice(stages)
+    overlap = one.overlap
+    copy = sites.copy(one.folder / "before", one.folder / str(seed))
+    lines = [line(copy) for line in overlap.lines]
+    chance.shuffle(lines)
+    victim = chance.choice([0, 1, *[None] * 8])
+    processes = []
+    for turn, line in enumerate(lines):
+        last = chance.randrange(1, 60) if turn == victim else None
+        pause = chance.random() * 0.1 * turn
+        jitter = Jitter(copy / f"moments-{turn}", last, die, seed=seed + turn, pause=pause)
+        processes.append(begin(copy, *line, first=jitter.watch))
+    ended = [process.wait() for process in processes]
+    killed = victim is not None and ended[victim].code == -9
+    wrong = [f"{each.words}: {each.wrong}" for each in ended if each.wrong]
+    allowed = {0, LATER, *overlap.codes}
+    wrong += [
+        str(e)
+        for n, e in enumerate(ended)
+        if not (n == victim and killed) and e.code not in allowed
+    ]
+    again = [each.words for n, each in enumerate(ended) if each.code in (LATER, -9)]
+    wrong += verdict.after(copy, [*again, *overlap.then], frozenset({0, *overlap.codes}))
+    found = verdict.look(copy)
+    against = [verdict.differences(found, expected) for expected in one.expected]
+    fewest: list[str] = min(against, key=len)
+    wrong += fewest
+    sites.remove(copy)
+    return Trial(seed, overlap.name, wrong, sum(e.code == LATER for e in ended), killed)
+
+
+def run(task: Task) -> list[Row]:
+    warm()
+    lost: list[str] = []
+    stages = []
+    for overlap, number in zip(OVERLAPS, count()):
+        try:
+            stages.append(stage(overlap, task.folder / str(number)))
+        except sites.Unusable as error:
+            lost.append(f"{overlap.name}: {error}")
+    watch = Watch()
+    tried = refused = killed = 0
+    for trial in spread(partial(attempt, stages, task.seed), range(task.runs or WHOLE)):
+        tried += 1
+        refused += trial.refused
+        killed += trial.killed
+        if trial.wrong:
+            lost.append(f"{trial.overlap} ({trial.seed}): {'; '.join(trial.wrong)}")
+    what = f"two commands at once ({refused} refused, {killed} killed)"
+    return [Row(what, tried, "overlaps", watch.seconds, lost)]
+
+
+MATRIX = Matrix(run, short=100)
