@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos import sites
+from chaos.moments import Moments
+from chaos.processes import run
 from chaos.sites import TEN, Site, staff
 from chaos.verdict import Line, Step, rows
 from svcctl.hooks.manager import NewAccount
@@ -153,6 +155,36 @@ def failed(folder: Path) -> Site:
     return site
 
 
+def to_regret(folder: Path) -> Site:
+    """What is to be done is a mistake."""
+    site = sites.settled(folder)
+    site.people(
+        [
+            *staff(TEN[:5]),
+            ("id-user5", "renamed", "staff;all"),
+            ("id-user6", "user6", "staff;new"),
+            ("id-user7", "user7", "all"),
+            *staff(["user8", "user9", "fresh"]),
+        ]
+    )
+    site.ok(*PULL)
+    return site
+
+
+def regretted(folder: Path) -> Site:
+    """It was done."""
+    site = to_regret(folder)
+    site.ok(*SYNC)
+    return site
+
+
+def half_done(folder: Path) -> Site:
+    """It was begun, and killed on its way."""
+    site = to_regret(folder)
+    run(folder, *SYNC, first=Moments(folder.with_name("half.moments"), 30).watch)
+    return site
+
+
 def empty(folder: Path) -> Site:
     """No database yet."""
     site = sites.bare(folder)
@@ -170,6 +202,12 @@ def apply(folder: Path) -> Line:
     """A plan binds the configuration, and with it the folder."""
     Site(folder).ok("plan", "--all", "--out", "plan.json")
     return ("apply", "plan.json", "--yes")
+
+
+def undo(folder: Path) -> Line:
+    """What comes from cron by and by is not what is to be undone."""
+    (latest,) = rows(folder, "SELECT max(id) FROM runs WHERE command = 'sync'")[0]
+    return ("undo", str(latest), "--yes")
 
 
 def resume(folder: Path) -> Line:
@@ -224,5 +262,8 @@ SCENARIOS = [
     Scenario("pipeline resume", paused, resume, (resume_what_waits, SYNC), codes(0, 2)),
     Scenario("pipeline run, leaving", joined, always("pipeline", "run", "leave", "--user", "ada")),
     Scenario("retry", failed, always("retry")),
+    # What was deleted for good is said, and the exit code is 1.
+    Scenario("undo RUN", regretted, undo, (SYNC,), codes(0, 1, 2), 1),
+    Scenario("undo RUN, of one that was killed", half_done, undo, (SYNC,), codes(0, 1, 2), 1),
     Scenario("db upgrade, of nothing", empty, always("db", "upgrade"), (PULL, SYNC)),
 ]
