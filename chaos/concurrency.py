@@ -44,6 +44,16 @@ def nobody_yet(folder: Path) -> Site:
     return site
 
 
+def coming(folder: Path) -> Site:
+    """Two come, one is renamed, one changes groups; nobody loses anything."""
+    site = sites.settled(folder)
+    renamed = [("id-user5", "renamed", "staff;all"), ("id-user6", "user6", "staff;new")]
+    others = [name for name in sites.TEN if name not in ("user5", "user6")]
+    site.people([*renamed, *sites.staff([*others, "fresh1", "fresh2"])])
+    site.ok(*PULL)
+    return site
+
+
 def link(folder: Path) -> Line:
     """An account that adopt would link, linked by hand."""
     return ("accounts", "link", "user2", "--service", "lab", "--name", "user2")
@@ -67,12 +77,12 @@ OVERLAPS = [
     Overlap("sync | sync USER", scenarios.changed, (always(*SYNC), always("sync", "user6"))),
     Overlap(
         "users set | sync",
-        nobody_yet,
+        coming,
         (always("users", "set", "user3", "--inactive"), always(*SYNC)),
     ),
     Overlap(
         "users remove | sync",
-        nobody_yet,
+        coming,
         (always("users", "remove", "user4"), always(*SYNC)),
         codes=codes(2),
     ),

@@ -185,6 +185,16 @@ def half_done(folder: Path) -> Site:
     return site
 
 
+def blind(folder: Path) -> Site:
+    """One of the services cannot be searched, and more people are to come."""
+    lab = '[services.lab]\nhook = "sandbox"'
+    config = sites.CONFIG.replace(lab, lab.replace("sandbox", "chaos.blind:BlindHook"))
+    site = sites.settled(folder, TEN[:4], config)
+    site.people(staff(TEN))
+    site.ok(*PULL)
+    return site
+
+
 def empty(folder: Path) -> Site:
     """No database yet."""
     site = sites.bare(folder)
@@ -208,6 +218,25 @@ def undo(folder: Path) -> Line:
     """What comes from cron by and by is not what is to be undone."""
     (latest,) = rows(folder, "SELECT max(id) FROM runs WHERE command = 'sync'")[0]
     return ("undo", str(latest), "--yes")
+
+
+def decide(folder: Path) -> list[Line]:
+    """What an operator does who looks at the service."""
+    unknown = rows(
+        folder,
+        "SELECT username FROM operations JOIN users ON users.id = user_id"
+        " WHERE status = 'unknown' AND verb = 'create_account'",
+    )
+    with closing(SandboxManager(folder / "lab.sqlite")) as sandbox:
+        uids = {account.name: account.uid for account in sandbox.accounts()}
+    lines: list[Line] = []
+    for (name,) in unknown:
+        if name in uids:
+            lines.append(("accounts", "link", name, "--service", "lab", "--uid", uids[name]))
+        else:
+            lines.append(("accounts", "unlink", name, "--service", "lab"))
+            lines.append(("accounts", "create", name, "--service", "lab"))
+    return lines
 
 
 def resume(folder: Path) -> Line:
@@ -237,6 +266,7 @@ def codes(*numbers: int) -> frozenset[int]:
 
 SCENARIOS = [
     Scenario("sync", changed, always(*SYNC)),
+    Scenario("sync, unsearchable", blind, always(*SYNC), (SYNC, decide, SYNC), codes(0, 1)),
     Scenario("update-all-groups", drifted, always("update-all-groups")),
     Scenario("apply FILE", changed, apply, codes=codes(0, 1)),
     Scenario("holds approve", held, approve, (SYNC, approve_what_is_held, SYNC), codes(0, 2, 4)),

@@ -51,6 +51,7 @@ settings = { JOIN_GROUPS = ["staff"] }
 
 [pipelines.leave]
 kind = "disconnect"
+steps = ["delete_services", "allowed_to_disconnect", "get_entries", "revoke_tokens", "disconnect"]
 settings = { ALLOW_LAST_DISCONNECT = true }
 """
 
@@ -105,9 +106,9 @@ def found(folder: Path, config: str = CONFIG) -> Site:
     return site
 
 
-def settled(folder: Path, names: Iterable[str] = TEN) -> Site:
+def settled(folder: Path, names: Iterable[str] = TEN, config: str = CONFIG) -> Site:
     """A site whose people have what they should."""
-    site = found(folder)
+    site = found(folder, config)
     site.people(staff(names))
     site.ok("directory", "pull")
     site.ok("sync", "--all")

@@ -94,8 +94,8 @@ def differences(found: Found, expected: Found) -> list[str]:
 
 
 def undecided(folder: Path) -> int:
-    """Creates that nothing tells apart: they wait for the operator."""
-    sql = "SELECT count(*) FROM operations WHERE status = 'unknown' AND verb = 'create_account'"
+    """Creates that nothing told apart: they waited for the operator."""
+    sql = "SELECT count(*) FROM operations WHERE error LIKE 'the service cannot be searched%'"
     return int(rows(folder, sql)[0][0])
 
 

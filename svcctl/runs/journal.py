@@ -6,8 +6,17 @@ from typing import Any
 
 from svcctl.clock import is_due, now
 from svcctl.hooks.contract import ServiceHook
-from svcctl.model import OPEN, Account, Operation, OperationStatus, UndoPin, Verb, to_json
-from svcctl.runs.plan import Plan, PlannedAccount, changes
+from svcctl.model import (
+    OPEN,
+    Account,
+    Operation,
+    OperationStatus,
+    UndoPin,
+    Verb,
+    difference,
+    to_json,
+)
+from svcctl.runs.plan import Plan, PlannedAccount
 from svcctl.store import accounts as account_rows
 from svcctl.store import operations as operation_rows
 from svcctl.store import undo as undo_rows
@@ -178,7 +187,12 @@ class _Earlier:
 def _rows(
     planned: PlannedAccount, account_id: int, attempts: int, at: str, run_id: int, actor: str
 ) -> Iterator[dict[str, Any]]:
-    for seq, (operation, old, new) in enumerate(changes(planned, at)):
+    last = len(planned.operations) - 1
+    for seq, (operation, before, after) in enumerate(planned.steps(at)):
+        old, new = difference(before, after)
+        if seq == last and after.pin != planned.pin:
+            # Whoever finds that it was done, after a crash, has to know.
+            old["pin"], new["pin"] = after.pin, planned.pin
         yield {
             "run_id": run_id,
             "service": planned.account.service,

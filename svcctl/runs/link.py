@@ -11,11 +11,12 @@ from svcctl.errors import Conflict, NotFound, SvcctlError, UsageError
 from svcctl.hooks.contract import ServiceHook, defect
 from svcctl.hooks.manager import Manager, RemoteAccount, capabilities
 from svcctl.hooks.registry import build_manager
-from svcctl.model import Account, AccountStatus, RecordVerb, User
+from svcctl.model import Account, AccountStatus, OperationStatus, RecordVerb, User
 from svcctl.runs import records
 from svcctl.runs.engine import Site, current_actor
 from svcctl.runs.planner import managed_groups
 from svcctl.store import accounts as account_rows
+from svcctl.store import operations as operation_rows
 from svcctl.store.database import Connection
 from svcctl.store.dossier import as_hooks_see
 from svcctl.store.people import find_present
@@ -70,7 +71,10 @@ def link(
 
 
 def unlink(site: Site, username: str, service: str, *, dry_run: bool) -> Linked:
-    """Forget whose account it is; on the service it stays as it is, and is ours no more."""
+    """Forget whose account it is; on the service it stays as it is, and is ours no more.
+
+    Where it is not known whether a create was done, whatever it made is not ours.
+    """
     hook = hook_of(site, service)
     command = f"accounts unlink {username} {service}"
     with (
@@ -79,12 +83,19 @@ def unlink(site: Site, username: str, service: str, *, dry_run: bool) -> Linked:
     ):
         user = find_present(connection, username)
         mine = account_rows.find(connection, service=service, user_id=user.id)
-        if not mine or mine[0].absent:
+        if not mine or (mine[0].absent and not _doubtful(connection, mine[0])):
             raise UsageError(f"{username} has no account on {service}")
         free = replace(records.gone(mine[0]), pin=f"unlinked by {current_actor()}")
         change = records.Change(username, mine[0], free, "let go by an operator")
         records.write(connection, hook, RecordVerb.UNLINK, [change], command=command)
     return Linked(username, mine[0])
+
+
+def _doubtful(connection: Connection, account: Account) -> bool:
+    """Whether a create of this account waits for somebody who looks at the service."""
+    assert account.id is not None
+    opened = operation_rows.waiting(connection, account.id)
+    return any(row["status"] == OperationStatus.UNKNOWN for row in opened)
 
 
 def reserved(connection: Connection, service: str, user_ids: Iterable[int]) -> dict[int, Account]:

@@ -285,7 +285,10 @@ def _settle_create(
         if row.status is OperationStatus.PENDING:
             settle(OperationStatus.SUPERSEDED, "planned anew")
         else:
-            settle(OperationStatus.UNKNOWN, "the service cannot be searched")
+            settle(
+                OperationStatus.UNKNOWN,
+                "the service cannot be searched: look there, then accounts link or unlink",
+            )
         return
     if answer is _Unseen.GONE:
         settle(OperationStatus.SUPERSEDED, "not done; planned anew")
@@ -307,8 +310,13 @@ def _settle_create(
 
 
 def _done(verified: Verified, row: Recorded, before: Account, after: Account) -> None:
+    old, new = difference(before, after)
+    planned = json.loads(row.after)
+    if "pin" in planned:
+        after = replace(after, pin=planned["pin"])
+        old["pin"], new["pin"] = before.pin, after.pin
     verified.accounts[row.account_id] = after
-    verified.done.append((row, *difference(before, after)))
+    verified.done.append((row, old, new))
     if row.notify:
         verified.farewells.append((row, before.name))
 

@@ -309,6 +309,32 @@ def test_where_nothing_can_be_searched_a_lost_create_waits_for_the_operator(worl
     assert set(w.status().values()) == {"active"}
 
 
+def test_a_lost_create_that_was_never_done_is_settled_by_who_looked(world: Build) -> None:
+    w = world(lab(hook="engine_hooks:UnsearchableHook"))
+    w.people(names(4), "staff")
+    w.sandbox().break_method("create_account", "lost@3")
+    assert w.svcctl("sync", "--all").exit_code == 1
+    w.sandbox().heal()
+    ((user, _, _),) = w.operations("status = 'unknown'")
+    w.sandbox().drop(user)  # as if it had not been done
+    words = ("accounts", "unlink", user, "--service", "lab")
+    assert w.svcctl(*words, "--dry-run").exit_code == 0
+    assert w.operations("status = 'unknown'") != []
+    said = w.svcctl(*words)
+    assert (said.exit_code, said.stderr) == (
+        0,
+        f"lab: {user} is taken to have no account; svcctl accounts create makes one\n",
+    )
+    assert w.operations("status = 'unknown'") == []
+    assert w.svcctl(*words).exit_code == 2
+    assert w.svcctl("sync", "--all").exit_code == 0
+    assert w.status()[user] == "absent"
+    assert w.svcctl("accounts", "create", user).exit_code == 0
+    assert set(w.status().values()) == {"active"}
+    assert len(w.remote()) == 4
+    w.sound()
+
+
 @pytest.mark.parametrize("external_ids", ["true", "false"])
 def test_a_run_that_is_stopped_while_an_answer_is_lost_does_not_create_again(
     world: Build, monkeypatch: pytest.MonkeyPatch, external_ids: str

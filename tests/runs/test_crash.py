@@ -225,6 +225,30 @@ def test_killed_after_a_removal(world: Build, removal: str) -> None:
     w.sound()
 
 
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("disable_account after 1", ("accounts", "disable", "ada")),
+        ("disable_account after 1", ("delete", "ada")),
+    ],
+)
+def test_killed_after_what_an_operator_wanted(
+    world: Build, where: str, words: tuple[str, ...]
+) -> None:
+    """No policy undoes it afterwards: that it is an operator's word was written down before."""
+    w = world(lab(hook="engine_hooks:DyingHook"))
+    w.people(["ada", *names(9)], "staff")
+    assert w.run("sync", "--all")[0] == 0
+    die(w, where, *words)
+    for _ in range(2):
+        code, report = w.run("sync", "--all")
+        assert (code, report["operations"]) == (0, [])
+        assert not w.remote()["ada"].active
+    row = w.accounts()["ada"]
+    assert (row["status"], row["pin"].split(" by ")[0]) == ("disabled", " ".join(words[:-1]))
+    w.sound()
+
+
 def test_what_could_not_be_looked_at_is_looked_at_later(dying: Callable[..., World]) -> None:
     """A run that cannot verify must not give the open operations up for newer ones."""
     w = dying("create_account after 3", external_ids=False)

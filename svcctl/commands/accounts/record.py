@@ -58,13 +58,20 @@ def link(
 def unlink(
     ctx: typer.Context, user: OneUser, service: OneService, dry_run: DryRunOption = False
 ) -> None:
-    """Let an account go: it stays on the service and is svcctl's no more."""
+    """Let an account go: it stays on the service and is svcctl's no more.
+
+    Also where a create is unknown, and a look at the service showed that there is none of svcctl's:
+    `accounts create` makes one then.
+    """
     from svcctl.runs.link import unlink as let_go
 
     with open_session(ctx) as session:
         freed = let_go(_site(session, service), user, service, dry_run=dry_run)
     would = "would be" if dry_run else "is"
-    say(f"{service}: {freed.account.name} {would} no longer linked to {user}")
+    if freed.account.absent:
+        say(f"{service}: {user} {would} taken to have no account; svcctl accounts create makes one")
+    else:
+        say(f"{service}: {freed.account.name} {would} no longer linked to {user}")
 
 
 def refresh(
