@@ -2,6 +2,8 @@
 
 import keyword
 import re
+import shlex
+import sys
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -69,7 +71,9 @@ def new(
     refuse_existing(texts, option="--directory")
     create(texts, dry_run=dry_run, shared=True)
     if not dry_run:
-        say(f"next: pip install -e '{folder}[dev]', then let pytest say what is to be written")
+        python = shlex.quote(sys.executable)
+        say(f"next: {python} -m pip install -e {shlex.quote(f'{folder}[dev]')}")
+        say(f"then: {python} -m pytest -x {shlex.quote(str(folder))}, which says what to write")
 
 
 def _template(name: str) -> str:

@@ -11,7 +11,8 @@ from svcctl.hooks.testing.manager.threads import Threads
 __all__ = ["ManagerContract"]
 
 
-class ManagerContract(Reads, Life, Naming, Groups, Failures, Secrecy, Threads):
+# pytest begins with the last of the bases: what is easy to write comes first.
+class ManagerContract(Threads, Secrecy, Failures, Groups, Naming, Life, Reads):
     """The tests that a manager must pass. Subclass it, and give at least the fixture `connect`.
 
         class TestForum(ManagerContract):

@@ -73,7 +73,7 @@ class Attempt:
             )
         return True
 
-    def again(self, manager: Manager, kind: str) -> None:
+    def again(self, manager: Manager, kind: str, nth: int) -> None:
         """As the engine does it when the service answers again: what is not done is repeated."""
         answer = None
         if not (self.once and self.right(None)):
@@ -81,9 +81,11 @@ class Attempt:
                 answer = self.call(manager)
             except ManagerError as error:
                 raise AssertionError(
-                    f"{self.what}: cannot be repeated after {kind}: {error!r}"
+                    f"{self.what}: cannot be repeated after {kind} at exchange {nth}: {error!r}"
                 ) from error
-        assert self.right(answer), f"{self.what}: repeated after {kind}, and it is not so"
+        assert self.right(answer), (
+            f"{self.what}: repeated after {kind} at exchange {nth}, and it is not so"
+        )
 
 
 def everywhere(what: str, kinds: Iterable[str], strikes: Callable[[str, int], bool]) -> None:

@@ -60,7 +60,7 @@ class Failures(Subject):
             attempt = doing(verb, self, manager, accounts, groups)
             struck = attempt.fails_well(hurried, faults, kind, nth, self.patience)
             if struck:
-                attempt.again(manager, kind)
+                attempt.again(manager, kind, nth)
             attempt.undo()
             accounts.clear()
             return struck
