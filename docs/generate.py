@@ -583,11 +583,11 @@ there are adopted, others are created although the server breaks off, names and 
 somebody leaves and comes back, groups given by hand and a stranger are left alone, and `drift`
 finds nothing wrong in the end. OpenLDAP, Samba and mosquitto are killed in the middle of the run,
 SCIM servers are cut off there, the servers of recipes are killed before it (in the middle by their
-own tests). *The contract* is what every manager promises (`svcctl.hooks.testing`), tried with
-answers that come late, broken, wrong or never.
+own tests), and files of web servers are gone for a while; Apache says in the end who is let in.
+*The contract* is what every manager promises (`svcctl.hooks.testing`), tried with answers that come
+late, broken, wrong or never.
 """
 LIFE = "../../tests/live"
-TAKEN_OVER = f"[taken over]({LIFE}/test_takeover_live.py)"
 CAN = {
     "list_accounts": "list",
     "create_account": "create",
@@ -655,7 +655,8 @@ def servers_page() -> str:
             contract = where.replace("_live", name)
             if test and (DOCS / "reference" / contract).exists():
                 proof.append(f"[the contract]({contract})")
-        proof += [TAKEN_OVER] if table != _FILES else []
+        taken = "test_htpasswd_live.py" if table == _FILES else "test_takeover_live.py"
+        proof.append(f"[taken over]({LIFE}/{taken})")
         lines.append(f"| {' | '.join([server, kind, *can, ', '.join(proof)])} |")
     return SERVERS_HEAD + "\n" + "\n".join(lines) + "\n"
 

@@ -41,17 +41,20 @@ class Service(Protocol):
     """A service, and a way to look at it and to act on it that owes nothing to svcctl.
 
     name, table: the key of its table, and the table. secret: the environment variable that the
-    table takes its credentials from, and what is in it. mails: whether it shows e-mail addresses.
+    table takes its credentials from, and what is in it; None: it has none, and instead of refusing
+    it is not there. mails: whether it shows e-mail addresses.
     nicknames: whether it can be told one. removed: what losing access does, "disabled" or
     "deleted". In the beginning a stranger is there, in the groups staff, commanders and theirs.
     """
 
     name: str
     table: str
-    secret: tuple[str, str]
     mails: bool
     nicknames: bool
     removed: str
+
+    @property
+    def secret(self) -> tuple[str, str] | None: ...
 
     def users(self) -> Seen: ...
 
@@ -107,6 +110,14 @@ class Organisation:
             )
 
 
+def _let_in(service: Service, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """The secret, in its place."""
+    if service.secret is None:
+        return None
+    monkeypatch.setenv(*service.secret)
+    return service.secret[1]
+
+
 def take_over(
     service: Service,
     site: "Callable[[str], Site]",
@@ -117,8 +128,7 @@ def take_over(
     # Retries that do not wait.
     monkeypatch.setattr(lane, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(http, "FIRST_PAUSE", 0.01)
-    variable, secret = service.secret
-    monkeypatch.setenv(variable, secret)
+    secret = _let_in(service, monkeypatch)
     ada = "countess" if service.mails else "ada"
     service.create(ada, "ada@example.org")
     service.create("bob", "robert@example.net")
@@ -143,7 +153,10 @@ def take_over(
     o.ok("directory", "pull")
 
     # Nobody is let in, and nothing happens.
-    monkeypatch.setenv(variable, "wrong")
+    if service.secret is None:
+        service.fail_at_create(1)
+    else:
+        monkeypatch.setenv(service.secret[0], "wrong")
     rules = ("--by", "external-id", "--by", "email", "--by", "name")
     for words in (
         ("drift", service.name),
@@ -152,9 +165,11 @@ def take_over(
     ):
         done = svcctl(*words)
         assert done.exit_code in (1, 5, 78), (words, done)
-        assert secret not in done.stdout + done.stderr
+        assert secret is None or secret not in done.stdout + done.stderr
+    if service.secret is None:
+        service.mend()
     assert service.users() == there
-    monkeypatch.setenv(variable, secret)
+    _let_in(service, monkeypatch)
     o.later()
 
     # Two are adopted, and nothing changes there.

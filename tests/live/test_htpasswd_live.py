@@ -3,6 +3,7 @@
 import base64
 import grp
 import http.client
+import json
 import os
 import random
 import shutil
@@ -11,13 +12,17 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from svcctl.errors import ManagerError
 from svcctl.hooks.htpasswd import MARKER, HtpasswdManager
 from svcctl.hooks.manager import NewAccount
+from tests.live.takeover import BOTH, Seen, take_over
+
+if TYPE_CHECKING:
+    from tests.conftest import Svcctl
 
 pytestmark = pytest.mark.live
 
@@ -80,7 +85,7 @@ http {{
 """
 
 
-def site(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Pages, hand-written users, and files that only root may write and the server may read."""
     for page in ("index.html", "members/index.html"):
         (folder / "www" / page).parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +146,7 @@ def apache(require: Any, server: Any) -> Any:
     names = "mpm_event authn_core authn_file authz_core authz_groupfile authz_user auth_basic dir"
 
     def configure(folder: Path, port: int) -> list[str]:
-        site(folder)
+        prepare(folder)
         if subversion:
             assert svnadmin
             subprocess.run([svnadmin, "create", folder / "repository"], check=True)
@@ -169,7 +174,7 @@ def nginx(require: Any, server: Any) -> Any:
     binary = require("nginx", "nginx-light")
 
     def configure(folder: Path, port: int) -> list[str]:
-        site(folder)
+        prepare(folder)
         user = "user www-data;" if os.geteuid() == 0 else ""
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, user=user))
         return [binary, "-p", str(folder), "-c", str(folder / "nginx.conf")]
@@ -218,6 +223,87 @@ def test_nginx_lets_in_whom_the_manager_lets_in(nginx: Any) -> None:
 
 def test_apache_lets_in_whom_the_manager_lets_in(apache: Any) -> None:
     whole_life(apache.port, apache.folder, "/", lambda web: None)
+
+
+FILES = """
+[services.web]
+hook = "htpasswd"
+password_file = "{folder}/passwords"
+group_file = "{folder}/groups"
+cost = 4
+create = "auto"
+access.states = ["Member"]
+groups.map = {{ staff = "members", fc = "commanders" }}
+"""
+
+
+class FilesService:
+    """The files of an Apache server, which are gone for a while as a disk can be."""
+
+    name = "web"
+    secret = None
+    mails = False
+    nicknames = False
+    removed = "disabled"
+
+    def __init__(self, folder: Path) -> None:
+        self._passwords, self._groups = folder / "passwords", folder / "groups"
+        self.table = FILES.format(folder=folder)
+        self._passwords.write_text("# by hand\n")
+        self._groups.write_text("members:\ncommanders:\ntheirs:\n")
+        self.create("stranger", "")
+        for group in ("staff", "commanders", "theirs"):
+            self.join("stranger", group)
+
+    def users(self) -> Seen:
+        lines = self._groups.read_text().replace("members:", "staff:").splitlines()
+        groups = {
+            group: set(names.split()) for group, _, names in (ln.partition(":") for ln in lines)
+        }
+        entries = [line for line in self._passwords.read_text().splitlines() if line[0] != "#"]
+        return {
+            name: (
+                not secret.startswith(MARKER.decode()),
+                frozenset(group for group, members in groups.items() if name in members),
+            )
+            for name, _, secret in (entry.partition(":") for entry in entries)
+        }
+
+    def nickname(self, user: str) -> str:
+        raise NotImplementedError
+
+    def create(self, user: str, email: str) -> None:
+        with self._passwords.open("a") as file:
+            file.write(BOB.replace("bob", user))
+
+    def join(self, user: str, group: str) -> None:
+        line = f"{group}:".replace("staff", "members")
+        self._groups.write_text(self._groups.read_text().replace(line, f"{line} {user}"))
+
+    def fail_at_create(self, nth: int) -> None:
+        self._passwords.rename(self._passwords.with_name("away"))
+
+    def mend(self) -> None:
+        self._passwords.with_name("away").rename(self._passwords)
+
+
+def test_the_files_of_apache_are_taken_over(
+    apache: Any, site: Any, svcctl: "Svcctl", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = FilesService(apache.folder)
+    take_over(files, site, svcctl, monkeypatch)
+    everybody = files.users()
+    assert everybody["cyd"] == (True, BOTH)
+    given = {"stranger": "password"}
+    for name in everybody.keys() - given:
+        done = svcctl("accounts", "reset-password", name, "--service", "web", "--json")
+        (one,) = json.loads(done.stdout)["passwords"]
+        given[name] = one["password"]
+    let_in = {name: get(apache.port, "/members/", name, given[name]) for name in everybody}
+    assert let_in == dict.fromkeys(everybody, 200)
+    svcctl("groups", "remove", "staff", "cyd")
+    assert get(apache.port, "/members/", "cyd", given["cyd"]) == 401
+    assert get(apache.port, "/members/", "dan", given["dan"]) == 200
 
 
 def test_apache_asks_the_group_file(apache: Any) -> None:

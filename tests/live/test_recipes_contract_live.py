@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sqlite3
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -15,9 +16,10 @@ import requests
 from psycopg.conninfo import make_conninfo
 
 from svcctl.config.load import load
+from svcctl.errors import Denied, ManagerError, RateLimited
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.declared import NicknameRule, Rule
-from svcctl.hooks.manager import Manager
+from svcctl.hooks.manager import Manager, NewAccount
 from svcctl.hooks.registry import build_manager, load_hooks
 from svcctl.hooks.testing import (
     Connect,
@@ -32,6 +34,7 @@ from svcctl.hooks.testing import (
     wired,
     without_last,
 )
+from svcctl.hooks.testing.manager.subject import Accounts
 from tests.live.recipe_servers import FOLDER, recipe, tried
 from tests.live.web_remotes import Remote
 
@@ -219,6 +222,30 @@ class TestMediaWiki(HttpContract):
 
         return logs_in
 
+    def test_a_throttled_login_is_no_wrong_password(self, make: Make, remote: Remote) -> None:
+        """After so many wrong ones it refuses the right one as well, for a while."""
+        told: list[ManagerError] = []
+        while not told or (isinstance(told[-1], Denied) and len(told) < 50):
+            with closing(make(key="0" * 32)) as one, pytest.raises(ManagerError) as refusal:
+                one.check()
+            told.append(refusal.value)
+        assert isinstance(told[-1], RateLimited)
+        assert isinstance(told[0], Denied)
+        cache = remote.site.folder / "data" / "wikicache.sqlite"
+        with closing(sqlite3.connect(cache, timeout=20)) as link, link:
+            gone = link.execute("DELETE FROM objectcache WHERE keyname LIKE '%throttler%'")
+        assert gone.rowcount
+        with closing(make()) as one:
+            one.check()
+
+    def test_it_speaks_english_whatever_the_language_of_the_wiki(self, make: Make) -> None:
+        asked = NewAccount("No#body", "svcctl:1", "Pw1-never-used", {})
+        with (
+            closing(make()) as one,
+            pytest.raises(ManagerError, match="a valid username"),
+        ):
+            one.create_account(asked)
+
 
 @pytest.mark.parametrize("remote", ["redmine"], indirect=True)
 class TestRedmine(HttpContract):
@@ -243,6 +270,16 @@ class TestRedmine(HttpContract):
             return answer.ok
 
         return logs_in
+
+    def test_who_has_a_wrong_key_is_not_told_that_a_locked_account_is_absent(
+        self, manager: Manager, denied: Manager, accounts: Accounts
+    ) -> None:
+        """Redmine says so to strangers: a removal would be taken for done."""
+        uid = accounts.new("ada").uid
+        manager.disable_account(uid)
+        for change in (denied.get_account, denied.delete_account, denied.enable_account):
+            with pytest.raises(Denied):
+                change(uid)
 
 
 @pytest.mark.parametrize("remote", ["postgresql"], indirect=True)

@@ -181,6 +181,7 @@ def mediawiki() -> Iterator[Web]:
         (folder / "data").mkdir()
         place = ["--dbtype=sqlite", f"--dbpath={folder}/data", "--dbname=wiki"]
         place += [f"--server=http://127.0.0.1:{port}", "--scriptpath=", f"--confpath={folder}"]
+        place.append("--lang=de")
         subprocess.run(
             [
                 binary,
