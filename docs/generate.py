@@ -26,7 +26,7 @@ from pydantic_core import PydanticUndefined
 from svcctl import __version__
 from svcctl.cli import app, main
 from svcctl.config import http as remote
-from svcctl.config import ldap, monitor, notify, settings, source
+from svcctl.config import ldap, log, monitor, notify, settings, source
 from svcctl.config import pipeline as pipelines
 from svcctl.config import service as services
 from svcctl.config.load import load
@@ -177,6 +177,7 @@ def _tables() -> Iterator[tuple[str, str, type[BaseModel], Mapping[str, FieldInf
         ("[notify]", "", notify.Notify),
         ("[notify.mail]", "", notify.Mail),
         ("[monitor]", "", monitor.Monitor),
+        ("[log]", "", log.Log),
         ("[services.NAME]", "", services.HookConfig),
         ("[services.NAME.access]", "", services.Access),
         ("[services.NAME.groups]", "", services.Groups),
@@ -692,6 +693,7 @@ _FLAT = {
     "ldap": "locks",
     "names": "model",
     "notify": "locks",
+    "log": "locks",
     "vault": "locks",
     "spool": "locks",
     "tripwire": "locks",

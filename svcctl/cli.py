@@ -223,6 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = _run(argv)
     finally:
+        _close_log()
         sys.stdout.flush()
         sys.stdout = stdout
     if forgiving.failure is not None:
@@ -265,12 +266,14 @@ def _run(argv: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
+        _to_log(error)
         complain(error)
         return int(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         return int(ExitCode.INTERRUPTED)
     except Exception as error:
+        _to_log(error)
         if _verbosity(argv) >= 2:
             raise
         complain(
@@ -281,6 +284,20 @@ def _run(argv: list[str]) -> int:
         )
         return int(ExitCode.FAILED)
     return code if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _to_log(error: Exception) -> None:
+    """If a log is open: opening it is a command's business, when it knows the configuration."""
+    if log := sys.modules.get("svcctl.log"):
+        log.say_failed(error)
+
+
+def _close_log() -> None:
+    if log := sys.modules.get("svcctl.log"):
+        from svcctl.commands.output import plain
+
+        for problem in log.close_log():
+            typer.echo(f"log: {plain(problem)}", err=True)
 
 
 def _is_text(word: str) -> bool:

@@ -110,11 +110,25 @@ def pull(
             if dry_run:
                 code = follow(pulled, connection)
         if not dry_run:
+            _to_log(pulled)
             code = follow(pulled, None)
             _refresh_metrics(session)
         failed = [part.error.exit_code for part in pulled if part.error]
         if worst := gravest([code, *failed]):
             raise typer.Exit(int(worst))
+
+
+def _to_log(pulled: Sequence["Pulled"]) -> None:
+    import logging
+
+    from svcctl.log import say as log
+
+    for part in pulled:
+        if part.error:
+            hint = f"; {part.error.hint}" if part.error.hint else ""
+            log(logging.ERROR, f"{part.error.message}{hint}", source=part.source)
+        elif part.diff:
+            log(logging.INFO, ", ".join(_counts(part.diff)), source=part.source)
 
 
 def _refresh_metrics(session: Session) -> None:
@@ -197,16 +211,17 @@ def _tell(diff: "PullDiff", form: Format, *, quiet: bool) -> None:
         if not quiet and sys.stderr.isatty():
             say(f"{diff.source}: {diff.read:,} read, nothing changed")
         return
-    counts = [f"{diff.read:,} read"]
-    for word, tally in _tallies(diff):
-        if tally:
-            counts.append(f"{tally.count:,} {word}")
-    tell(f"{diff.source}: {', '.join(counts)}")
+    tell(f"{diff.source}: {', '.join(_counts(diff))}")
     for row in _rows(diff):
         tell("  " + plain(row["text"]))
     for word, tally in _tallies(diff):
         if tally.count > len(tally.shown):
             tell(f"  … and {tally.count - len(tally.shown):,} more {word}")
+
+
+def _counts(diff: "PullDiff") -> list[str]:
+    counts = [f"{tally.count:,} {word}" for word, tally in _tallies(diff) if tally]
+    return [f"{diff.read:,} read", *counts]
 
 
 def _tallies(diff: "PullDiff") -> Iterable[tuple[str, "Tally[Any]"]]:

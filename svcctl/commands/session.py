@@ -45,6 +45,11 @@ class Session:
 def open_session(ctx: typer.Context, *, read_only: bool = False) -> Iterator[Session]:
     """The session of a command; `read_only` opens the database so that nothing can be written."""
     session = Session(load(ctx.obj.config), ctx.obj, read_only=read_only)
+    # A dry run writes nothing anywhere, and what only looks is not worth a line.
+    if session.settings.log is not None and not read_only and not ctx.params.get("dry_run"):
+        from svcctl.log import open_log
+
+        open_log(session.settings.log, ctx.command_path.partition(" ")[2])
     try:
         yield session
     finally:

@@ -103,7 +103,15 @@ def examine(tables: Mapping[str, Any], path: Path) -> tuple[Settings | None, lis
     settings = settings.model_copy(
         update={
             name: anchored(getattr(settings, name), absolute.parent, name)
-            for name in ("vault_key", "directory", "pipelines", "backends", "notify", "monitor")
+            for name in (
+                "vault_key",
+                "directory",
+                "pipelines",
+                "backends",
+                "notify",
+                "monitor",
+                "log",
+            )
         }
     )
     settings._path = absolute  # noqa: SLF001 - not a setting, so no field

@@ -22,6 +22,12 @@ KINDS = {
 }
 _FORMS = '{ env = "…" }, { file = "…" }, { command = ["…"] } or { credential = "…" }'
 _PLACE = "_place"
+_FETCHED: set[str] = set()
+
+
+def fetched() -> frozenset[str]:
+    """What secrets of this process stand for: what must not be written down anywhere."""
+    return frozenset(_FETCHED)
 
 
 class Secret:
@@ -85,6 +91,7 @@ class Secret:
         """
         if self._value is None:
             object.__setattr__(self, "_value", self._fetch())
+            _FETCHED.add(str(self._value))
         value: str = self._value  # type: ignore[assignment]
         return value
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
+from svcctl.config.log import Log
 from svcctl.config.monitor import Monitor
 from svcctl.config.notify import Notify
 from svcctl.config.pipeline import Backend, Pipeline
@@ -120,6 +121,7 @@ class Settings(Frozen):
     monitor: Monitor | None = Field(
         None, description="what a monitoring system sees; default: nothing"
     )
+    log: Log | None = Field(None, description="where runs are logged; default: nowhere")
     _path: Path = PrivateAttr(default=Path("svcctl.toml"))
 
     @property
@@ -207,8 +209,9 @@ class Settings(Frozen):
         yield from under("audit", self.audit.problems())
         if self.notify is not None:
             yield from self.notify.problems()
-        if self.monitor is not None:
-            yield from self.monitor.problems()
+        for part in (self.monitor, self.log):
+            if part is not None:
+                yield from part.problems()
 
     def _pipeline_problems(self) -> Iterator[Problem]:
         for table, named in (("pipelines", self.pipelines), ("backends", self.backends)):

@@ -20,7 +20,7 @@ from svcctl.hooks.registry import Hooks, build_manager
 from svcctl.locks import Locks
 from svcctl.model import OperationStatus
 from svcctl.runs import journal as journals
-from svcctl.runs import metrics, notices, recover
+from svcctl.runs import logbook, metrics, notices, recover
 from svcctl.runs.apply import Applied, Writer
 from svcctl.runs.binding import Binding, bind, moved, moved_hooks, moved_site, versions
 from svcctl.runs.guard import Held, guard
@@ -127,6 +127,7 @@ def run(
         problem = metrics.refresh(site.settings, site.database)
     if problem is not None:
         report.problems.append(problem)
+    logbook.ended(report)
     return report
 
 
@@ -451,7 +452,14 @@ class _Run:
             run_rows.close_dead(connection, self.hooks, before=report.run_id)
         report.held_accounts = list(journal.held)
         report.deferred = journal.deferred
-        self.options.applying(sum(len(job.steps) for jobs in journal.jobs.values() for job in jobs))
+        total = sum(len(job.steps) for jobs in journal.jobs.values() for job in jobs)
+        logbook.began(report, self.options.actor, total)
+        self.options.applying(total)
+
+        def progress(applied: Applied) -> None:
+            logbook.ended_operation(report.run_id, applied)
+            self.options.progress(applied)
+
         results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         lanes = []
         for service, jobs in journal.jobs.items():
@@ -473,9 +481,7 @@ class _Run:
                 )
             )
         try:
-            tally = Writer(
-                database, lanes, results, self.stop, progress=self.options.progress
-            ).run()
+            tally = Writer(database, lanes, results, self.stop, progress=progress).run()
         except SvcctlError as error:
             error.hint = error.hint or "what was done is recorded; the next run verifies the rest"
             raise

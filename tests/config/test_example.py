@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from svcctl.config.load import load, read
+from svcctl.config.log import Log
 from svcctl.config.monitor import Monitor
 from svcctl.config.notify import Mail, Notify
 from svcctl.config.pipeline import Backend, Pipeline
@@ -57,6 +58,7 @@ TABLES = [
     (Notify, ("notify",)),
     (Mail, ("notify", "mail")),
     (Monitor, ("monitor",)),
+    (Log, ("log",)),
     (Pipeline, ("pipelines", "join")),
     (Backend, ("backends", "github")),
 ]

@@ -114,3 +114,15 @@ def test_the_unit_does_its_work_as_a_user_of_its_own(units: Path, host: Systemd)
     done = host.run("systemctl", "start", "svcctl.timer")
     assert done.returncode == 0, done.stderr
     assert host.run("systemctl", "is-active", "svcctl.timer").stdout == "active\n"
+
+    # With a log, the journal can be asked for a service and a person.
+    config = CONFIG + "[log]\njournal = true\n"
+    host.write(SITE / "svcctl.toml", config.replace("/srv/people.csv", "/srv/more.csv"), 0o600)
+    host.write(SITE / "more.csv", "username,groups\nada,staff\nbob,staff\ncyd,staff\n")
+    started = host.run("systemctl", "start", "svcctl.service")
+    assert started.returncode == 0, host.journal("--unit=svcctl.service", "--output=cat")
+    told = host.journal("SVCCTL_SERVICE=lab", "SVCCTL_USER=cyd", "--output=json")
+    (first, *_) = map(json.loads, told.splitlines())
+    assert first["MESSAGE"].startswith("create_account done: ")
+    assert (first["SVCCTL_RUN"], first["PRIORITY"]) == ("2", "6")
+    assert first["_SYSTEMD_UNIT"] == "svcctl.service"
