@@ -264,6 +264,10 @@ class _Account:
         if deed.ends:
             raise _gone(deed)
         if later := self.since.changed(deed):
+            if later.ends and deed.creates:
+                raise Needless(f"the account is gone since run {later.run_id}")
+            if later.ends:
+                raise Refused(f"the account is gone since run {later.run_id}")
             raise Refused(
                 f"{later.verb} of run {later.run_id} changed it since",
                 f"undo that first: svcctl undo {later.run_id}",
@@ -317,7 +321,7 @@ class _Account:
             raise Refused(f"it is not as the run left it: {otherwise}")
 
     def _warn(self, deed: Deed) -> None:
-        text = f"{self.account.name} is deleted for good, with whatever its user put there"
+        text = "the account is deleted for good, with whatever its user put there"
         hint = 'removal = "delete"; an undo of the undo could only create another account'
         self.found.first.append(Problem(self.hook.name, text, ExitCode.OK, deed.username, hint))
 

@@ -132,17 +132,19 @@ def runs_of(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
 
 
 def undone_by(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
-    """Which run undid these operations: the latest one, by operation."""
+    """Which run undid these operations, and was not undone itself; by operation."""
     statement = (
-        select(operations.c.undo_of, operations.c.run_id)
+        select(operations.c.undo_of, operations.c.id, operations.c.run_id)
         .where(operations.c.undo_of.is_not(None), operations.c.status == _DONE)
         .order_by(operations.c.id)
     )
-    return {
-        id_: run_id
+    found = [
+        row
         for chunk in chunks(sorted(set(ids)))
-        for id_, run_id in connection.execute(statement.where(operations.c.undo_of.in_(chunk)))
-    }
+        for row in connection.execute(statement.where(operations.c.undo_of.in_(chunk)))
+    ]
+    again = undone_by(connection, [id_ for _, id_, _ in found]) if found else {}
+    return {undone: run_id for undone, id_, run_id in found if id_ not in again}
 
 
 # What undos put back and runs leave so

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from engine_world import World, lab, names  # type: ignore[import-not-found]
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from svcctl.limits import allowance
@@ -86,7 +86,12 @@ def undone(w: World, who: str) -> None:
         " WHERE username = :who AND status = 'done'",
         who=who,
     )
-    w.svcctl("undo", str(found[0]["id"]))
+    if found[0]["id"] is not None:
+        w.svcctl("undo", str(found[0]["id"]))
+
+
+def undone_newcomer(w: World, who: str) -> None:
+    undone(w, f"new-{who}")
 
 
 def undone_and_again(w: World, who: str) -> None:
@@ -128,12 +133,29 @@ STEPS = [
     synced_one,
     synced_service,
     newcomer,
+    undone_newcomer,
 ]
 WHO = st.sampled_from(names(PEOPLE))
 
 
-@given(st.lists(st.tuples(st.sampled_from(STEPS), WHO), min_size=12, max_size=16))
-@worlds(3)
+FEW = st.lists(st.sampled_from(STEPS), min_size=2, max_size=4, unique=True)
+
+
+def always(*steps: Any, times: int = 3) -> list[tuple[Any, str]]:
+    """The same again and again, once more than the limit allows."""
+    return [(step, who) for who in names(times) for step in steps]
+
+
+@given(
+    FEW.flatmap(
+        lambda few: st.lists(st.tuples(st.sampled_from(few), WHO), min_size=10, max_size=14)
+    )
+)
+@example(always(left_by_pipeline))
+@example(always(set_inactive))
+@example(always(lost_to_the_policy, synced_one))
+@example(always(newcomer, undone_newcomer, times=4))
+@worlds(2)
 def test_no_way_round_the_limits(crowd: Stage, steps: list[tuple[Any, str]]) -> None:
     """By many small runs, by users, by services, by people who leave, by undo, in any order."""
     w = crowd.fresh()

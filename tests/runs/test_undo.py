@@ -131,7 +131,7 @@ def test_where_removal_deletes_it_is_said_that_it_is_for_good(
     w.people(["new"], "staff")
     run = ran(w, "sync", "--all")
     dry = w.svcctl("undo", str(run), "--dry-run")
-    assert "new is deleted for good" in dry.stderr
+    assert "lab: new: the account is deleted for good" in dry.stderr
     assert undone(w, run) == [("new", "delete_account")]
     assert "new" not in w.remote()
     in_step(w)
@@ -140,6 +140,8 @@ def test_where_removal_deletes_it_is_said_that_it_is_for_good(
     assert refused.exit_code == 1
     assert "the account is gone for good" in refused.stderr
     assert "svcctl accounts create USER --service lab" in refused.stderr
+    # Of what was created nothing is left to undo.
+    assert undone(w, run) == []
 
 
 def test_an_undo_of_an_undo_and_again(site_of: Callable[..., World]) -> None:
@@ -564,3 +566,7 @@ def test_history_shows_what_undid_what(site_of: Callable[..., World]) -> None:
     assert f"undo of change_groups of run {run}" in w.svcctl("history", str(undo)).stdout
     said = json.loads(w.svcctl("history", "--json").stdout)["rows"][0]["command"]
     assert said == f"undo {run}"
+    undone(w, undo)
+    (done,) = w.run("history", str(run))[1]["rows"]
+    (back,) = w.run("history", str(undo))[1]["rows"]
+    assert (done["undone_by"], back["undone_by"]) == (None, latest(w))

@@ -57,14 +57,11 @@ def _about_account(user: str, service: str, known: Mapping[str, Any]) -> Iterato
     if account and account["pin"]:
         yield f"the account is pinned: {account['pin']}; no run changes whether it is active"
     if account and (pin := account["undo_pin"]):
-        left = (
-            "the account stays"
-            if "access" in pin["keeps"]
-            else f"its {' and '.join(pin['keeps'])} stay"
-        )
+        whole = "access" in pin["keeps"]
+        kept = "the account stays" if whole else f"its {' and '.join(pin['keeps'])} stay"
         yield (
-            f"{left} as {pin['by']} left it, until the state or the groups of {user} change,"
-            " or what the rules want; to end that now: "
+            f"{kept} as {pin['by']} left {'it' if whole else 'them'}, until the state or the groups"
+            f" of {user} change, or what the rules want; to end that now: "
             f"svcctl accounts hold {user} --service {service} --release"
         )
     if account and account["disabled_at"]:
