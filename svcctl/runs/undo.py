@@ -264,14 +264,7 @@ class _Account:
         if deed.ends:
             raise _gone(deed)
         if later := self.since.changed(deed):
-            if later.ends and deed.creates:
-                raise Needless(f"the account is gone since run {later.run_id}")
-            if later.ends:
-                raise Refused(f"the account is gone since run {later.run_id}")
-            raise Refused(
-                f"{later.verb} of run {later.run_id} changed it since",
-                f"undo that first: svcctl undo {later.run_id}",
-            )
+            raise _overtaken(deed, later)
         if deed.facets & _ACCESS and self.account.pin is not None and self._our_pin is None:
             raise Refused(
                 f"the account is pinned: {self.account.pin}",
@@ -335,6 +328,19 @@ def _record(deed: Deed) -> Refused:
         hint = f"svcctl accounts link {deed.username} --service {deed.service} --uid {uid}"
         return Refused("only our record was changed, nothing on the service", hint)
     return Needless("what the service showed was taken note of, and nothing changed there")
+
+
+def _overtaken(deed: Deed, later: Deed) -> Refused:
+    """Why there is nothing to take back, or what has to be taken back first."""
+    if later.verb in list(RecordVerb):
+        return Refused(f"{later.verb} of run {later.run_id} changed it since")
+    if later.ends:
+        text = f"the account is gone since run {later.run_id}"
+        return Needless(text) if deed.creates else Refused(text)
+    return Refused(
+        f"{later.verb} of run {later.run_id} changed it since",
+        f"undo that first: svcctl undo {later.run_id}",
+    )
 
 
 def _gone(deed: Deed) -> Refused:
