@@ -310,7 +310,10 @@ EVENTS = [
         max_size=6,
     )
 )
-@worlds(3)
+@example([[(Life.leaves, "ada")], [(Life.a_month_passes, "")], [(Life.returns, "ada")]])
+@example([[(Life.leaves, "held"), (Life.leaves, "safe")], [(Life.other_runs, "")]])
+@example([[(Life.leaves, "ada"), (Life.is_paused, "")], [(Life.is_paused, "")]])
+@worlds(2)
 def test_disabled_then_deleted_and_restored_in_between_and_who_is_kept_is_kept(
     club: Stage, days: list[list[tuple[Any, str]]]
 ) -> None:

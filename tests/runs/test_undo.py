@@ -236,18 +236,15 @@ def test_other_rules_end_it_too(site_of: Callable[..., World]) -> None:
 
 def test_groups_that_were_put_back_do_not_keep_an_account(site_of: Callable[..., World]) -> None:
     """What is pinned is what was undone: that somebody may have no account goes on."""
-    w = site_of()
+    w = site_of("limits.removals = 1")
     w.svcctl("groups", "add", "hr", "ada", "--no-sync")
-    undone(w, ran(w, "sync", "ada"))
-    assert w.svcctl("services", "pause", "lab").exit_code == 0
-    text = (w.site.folder / "svcctl.toml").read_text()
-    w.svcctl("services", "resume", "lab")
-    w.site.configure(
-        text.replace(
-            "[states.Member]", '[states.Gone]\nusers = ["ada"]\npriority = 200\n[states.Member]'
-        )
-    )
-    assert w.run("sync", "ada")[0] == 0
+    run = ran(w, "sync", "ada")
+    w.regroup(["ada", "user00000"], out_of="staff")
+    assert w.run("sync", "--all")[0] == 4
+    assert undone(w, run) == [("ada", "change_groups")]
+    code, report = w.run("validate", "--all")
+    assert (code, {op["user"] for op in report["operations"]}) == (4, {"ada", "user00000"})
+    assert w.run("holds", "approve", str(latest(w)))[0] == 0
     assert not shown(w)[0]
 
 
