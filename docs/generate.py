@@ -369,7 +369,9 @@ values as UTF-8 text with a NUL between them; nothing for null, 1 and 0 for true
   of a run = H("runs", `id`, …, `exit_code`, commitment)
 - `content` has, by kind, `operations` and `runs`, lists of id and digest. `forgotten` says of which
   user, and which runs, the salts are gone; `pruned` through which entry, and with which head, the
-  record was deleted; `begins` is the first entry, with how much was there before it
+  record was deleted; `died` is of runs that were found dead, and are named once more if they were
+  not; `pulled` is a pull of the directory that was taken over, in numbers; `begins` is the first
+  entry, with how much was there before it
 - `head` = H(head of the entry before, `id`, `at`, `content`); the first one goes on from 64 zeros.
   Written like `17:3f…`, with its entry, it is what `--against` takes
 """

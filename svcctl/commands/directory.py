@@ -76,7 +76,8 @@ def pull(
     operator set or removed by hand stays as it is.
     """
     from svcctl.commands.follow import follow_up
-    from svcctl.tasks.directory import open_sources, pull_sources
+    from svcctl.runs.engine import current_actor
+    from svcctl.tasks.directory import open_sources, pull_sources, record
 
     form = chosen(form, json)
     asked = Asked(dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, form=form)
@@ -109,6 +110,8 @@ def pull(
             )
             if dry_run:
                 code = follow(pulled, connection)
+            else:
+                record(connection, pulled, actor=current_actor())
         if not dry_run:
             _to_log(pulled)
             code = follow(pulled, None)

@@ -8,6 +8,7 @@ from svcctl.config.settings import Settings
 from svcctl.directory.person import Person
 from svcctl.directory.sources import open_source
 from svcctl.errors import SourceError
+from svcctl.store.chain.append import append
 from svcctl.store.database import Connection
 from svcctl.store.pull import pull
 from svcctl.store.pull.diff import PullDiff
@@ -61,3 +62,14 @@ def pull_sources(
         else:
             pulled.append(Pulled(name, diff))
     return pulled
+
+
+def record(connection: Connection, pulled: Iterable[Pulled], *, actor: str) -> None:
+    """Put into the chain what was taken over, in numbers. To be called last in the transaction."""
+    told = {
+        part.source: {"read": part.diff.read, "changes": len(set(part.diff.everyone()))}
+        for part in pulled
+        if part.diff is not None
+    }
+    if told:
+        append(connection, {"pulled": {"actor": actor, "sources": told}})

@@ -95,6 +95,23 @@ def test_an_export_has_one_line_for_everything(club: "Site", svcctl: "Svcctl") -
     assert svcctl("audit", "export", "--until", "2020-01-01").stdout.count("\n") == 2
 
 
+def test_a_pull_that_is_taken_over_is_in_the_record_and_one_that_is_not_is_not(
+    club: "Site", svcctl: "Svcctl"
+) -> None:
+    club.configure('directory.sources.people = { type = "csv", path = "people.csv" }\n' + CONFIG)
+    club.write("people.csv", "username\nzoe\nzoe\n")
+    before = head(svcctl)
+    assert svcctl("directory", "pull").exit_code == 5
+    assert head(svcctl) == before
+    club.write("people.csv", "username\nzoe\n")
+    assert svcctl("directory", "pull", "--dry-run").exit_code == 0
+    assert head(svcctl) == before
+    assert svcctl("directory", "pull").exit_code == 0
+    *_, entry, _ = map(json.loads, svcctl("audit", "export").stdout.splitlines())
+    assert entry["content"]["pulled"]["sources"] == {"people": {"read": 1, "changes": 1}}
+    assert svcctl("audit", "verify", "--against", before).exit_code == 0
+
+
 def test_who_is_forgotten_is_nowhere_and_the_record_holds(club: "Site", svcctl: "Svcctl") -> None:
     kept = head(svcctl)
     club.execute("UPDATE accounts SET status = 'absent', uid = NULL WHERE name = 'max'")

@@ -263,6 +263,17 @@ def test_what_waits_and_what_makes_no_sense_is_said(
     assert (done.exit_code == 0) == (not any(one.startswith("fail") for one in lines))
 
 
+def test_a_pull_that_is_long_ago_is_said(club: "Site", examined: Examined) -> None:
+    assert any(
+        line.startswith("ok directory people: 2 users came from it; the last pull was ")
+        for line in examined(0, "--offline", every=True)
+    )
+    club.execute("UPDATE pulls SET at = '2020-01-01T00:00:00Z'")
+    (line,) = examined(0, "--offline")
+    assert line.startswith("warn directory people: 2 users came from it; the last pull was 2")
+    assert " days ago; svcctl directory pull says what is wrong" in line
+
+
 def test_who_holds_a_lock_is_said_and_who_is_dead_holds_none(
     club: "Site", examined: Examined
 ) -> None:

@@ -412,7 +412,7 @@ def test_a_lost_answer_is_looked_at_before_it_is_forgotten(
     # svcctl and the service say the same, and it is what the rules say.
     assert w.status()["ada"] == was
     assert w.remote()["ada"].active == (was == "active")
-    w.sound()
+    w.sound(aged=was == "disabled")
 
 
 def test_another_name_than_was_asked_for_is_a_conflict(world: Build) -> None:

@@ -53,7 +53,7 @@ def test_access_lost_is_disabled_and_grace_over_is_deleted(staffed: Callable[...
     assert w.run("sync", "--all")[0] == 0
     assert w.remote()["ada"].active
     assert w.remote()["ada"].uid != uid
-    w.sound()
+    w.sound(aged=True)
 
 
 def test_back_in_time_is_restored_with_groups_and_nickname(staffed: Callable[..., World]) -> None:

@@ -80,6 +80,7 @@ class Site:
 
     def sound(self) -> None:
         assert self.ok("db", "check") == ""
+        assert self.ok("audit", "verify").startswith("as it was recorded")
 
     def run(self, *words: str) -> tuple[int, dict[str, Any]]:
         """A command with --json: its exit code and its document."""
@@ -212,7 +213,8 @@ def test_from_an_empty_database_to_accounts(bare: Callable[[str], Site]) -> None
     traces, files = site.traces(), site.files()
     assert site.ok("sync", "--all") == ""
     after = site.traces()
-    assert len(after.pop("runs")) == len(traces.pop("runs")) + 1
+    for table in ("runs", "audit"):
+        assert len(after.pop(table)) == len(traces.pop(table)) + 1
     assert after == traces
     assert site.files() == files
     shown = site.run("users", "list")[1]["rows"]

@@ -9,7 +9,7 @@ from svcctl.errors import ExitCode, SvcctlError
 from svcctl.hooks.registry import Hooks
 from svcctl.locks import DIRECTORY, NOTIFY, Locks
 from svcctl.runs.doctor.line import Line, fail, failed, ok, warn
-from svcctl.store import associations, figures, partials
+from svcctl.store import associations, figures, partials, pulls
 from svcctl.store import runs as run_rows
 from svcctl.store.database import Connection, Database
 from svcctl.vault import SETTING, Vault, default_file
@@ -117,16 +117,25 @@ def _paused(settings: Settings, connection: Connection) -> Iterator[Line]:
 
 
 def _sources(settings: Settings, connection: Connection) -> Iterator[Line]:
-    found = figures.missing_users(connection)
+    found, last = figures.missing_users(connection), pulls.last(connection)
     for name in settings.directory.sources:
         present, missing, _ = found.get(name, (0, 0, 0))
         if missing:
             message = f"{missing} users are missing from the last pull, and lose access at the next"
             yield warn("directory", name, message, "svcctl users list shows who")
-        elif not present:
+        if not present:
             yield warn("directory", name, "nobody came from it yet", "svcctl directory pull")
+        elif name not in last:
+            yield ok("directory", name, f"{present} users came from it, nobody knows when")
         else:
-            yield ok("directory", name, f"{present} users came from it")
+            age = now() - parse_stamp(last[name])
+            said = f"{present} users came from it; the last pull was {_ago(age)}"
+            remedy = "svcctl directory pull says what is wrong; look whether cron still runs it"
+            yield (
+                ok("directory", name, said)
+                if age <= LATE
+                else warn("directory", name, said, remedy)
+            )
 
 
 def _last_runs(connection: Connection, hooks: Hooks) -> Iterator[Line]:
