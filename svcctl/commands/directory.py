@@ -113,12 +113,30 @@ def pull(
             else:
                 record(connection, pulled, actor=current_actor())
         if not dry_run:
-            _to_log(pulled)
             code = follow(pulled, None)
-            _refresh_metrics(session)
+            _tell_others(session, pulled)
         failed = [part.error.exit_code for part in pulled if part.error]
         if worst := gravest([code, *failed]):
             raise typer.Exit(int(worst))
+
+
+def _tell_others(session: Session, pulled: Sequence["Pulled"]) -> None:
+    """Operators, the log, and a monitoring system."""
+    from svcctl.commands.report import tell_problem
+
+    _to_log(pulled)
+    if session.settings.notify is not None:
+        from svcctl.runs.engine import Site
+        from svcctl.runs.notices import tell_pulled
+
+        site = Site(session.settings, session.database, session.hooks([]))
+        if problem := tell_pulled(site, pulled):
+            tell_problem(problem)
+    if session.settings.monitor is not None:
+        from svcctl.runs.metrics import refresh
+
+        if problem := refresh(session.settings, session.database):
+            tell_problem(problem)
 
 
 def _to_log(pulled: Sequence["Pulled"]) -> None:
@@ -132,16 +150,6 @@ def _to_log(pulled: Sequence["Pulled"]) -> None:
             log(logging.ERROR, f"{part.error.message}{hint}", source=part.source)
         elif part.diff:
             log(logging.INFO, ", ".join(_counts(part.diff)), source=part.source)
-
-
-def _refresh_metrics(session: Session) -> None:
-    if session.settings.monitor is None:
-        return
-    from svcctl.commands.report import tell_problem
-    from svcctl.runs.metrics import refresh
-
-    if problem := refresh(session.settings, session.database):
-        tell_problem(problem)
 
 
 def _names(session: Session, asked: Sequence[str], accept_missing: int | None) -> list[str]:

@@ -19,10 +19,12 @@ from svcctl.runs.report import Report
 from svcctl.store import notifications as rows
 from svcctl.store.database import Connection
 from svcctl.store.operations import failed_users
+from svcctl.tasks.directory import Pulled
 
 if TYPE_CHECKING:
     from svcctl.runs.engine import Site
 
+PULL = "directory pull"
 QUIET = timedelta(hours=24)
 """The same trouble is not told again for so long."""
 MANY = 1000
@@ -33,6 +35,7 @@ _HEADS = {
     "stopped": "the run stopped",
     "unusable": "cannot be used",
     "unreadable": "could not be read completely",
+    "not pulled": "nothing was taken over",
     "gave up": "given up after repeated failures",
     "held": "removals are held",
     "failed": "failed",
@@ -43,12 +46,15 @@ _CLOSER = {
     "stopped": "svcctl db check",
     "unusable": "svcctl config check",
     "unreadable": "svcctl services check {service}",
+    "not pulled": "svcctl directory pull --source {service} --dry-run",
     "gave up": "svcctl services check {service}",
     "held": "svcctl holds show --service {service}",
     "failed": "svcctl history {service} --status failed",
     "unknown": "svcctl history {service} --status unknown",
     "problem": "svcctl plan --service {service}",
 }
+_SOURCE = "source "
+"""What the place of trouble begins with that is a directory source; services have no blank."""
 _KINDS = {ExitCode.INCOMPLETE: "unreadable", ExitCode.CONFIG: "unusable"}
 _NO_TROUBLE = (ExitCode.OK, ExitCode.TRY_LATER)
 _TOLD_WHEN_STOPPED = (
@@ -85,11 +91,35 @@ def tell(site: "Site", report: Report, *, everybody: bool, stop: Stop) -> None:
                 _keep_recovery(site, report)
         problem = deliver(site, stop)
     except SvcctlError as error:
-        problem = Problem(
-            "notify", f"messages are not sent: {error.message}", ExitCode.OK, hint=error.hint
-        )
+        problem = _unsent(error)
     if problem is not None:
         report.problems.append(problem)
+
+
+def tell_pulled(site: "Site", pulled: Iterable[Pulled]) -> Problem | None:
+    """The same for a pull: sources of which nothing was taken over; what could not be sent."""
+    told = {part.source: part.error for part in pulled}
+    found = [
+        Trouble(f"{_SOURCE}{source}", "not pulled", "", error.message)
+        for source, error in told.items()
+        if error is not None
+    ]
+    try:
+        _keep(site, PULL, found, "not everything was taken over")
+        if not found and told.keys() >= site.settings.directory.sources.keys():
+            with site.database.read() as connection:
+                before = rows.last_trouble(connection, PULL)
+            if before:
+                _keep_over(site, PULL, "everything was taken over")
+        return deliver(site)
+    except SvcctlError as error:
+        return _unsent(error)
+
+
+def _unsent(error: SvcctlError) -> Problem:
+    return Problem(
+        "notify", f"messages are not sent: {error.message}", ExitCode.OK, hint=error.hint
+    )
 
 
 def tell_stopped(site: "Site", command: str, error: SvcctlError) -> None:
@@ -150,24 +180,30 @@ def _keep(site: "Site", command: str, found: list[Trouble], ended: str) -> None:
 
 def _keep_recovery(site: "Site", report: Report) -> None:
     """The last that operators heard of this command was trouble, and nothing is left of it."""
-    settings = site.settings.notify
-    if report.exit_code is not ExitCode.OK or settings is None or not tells_operators(settings):
+    if report.exit_code is not ExitCode.OK:
         return
     with site.database.read() as connection:
         before = rows.last_trouble(connection, report.command)
         services = {service for service, *_ in before if service in site.settings.services}
         if not before or services - report.plan.evaluated or failed_users(connection, services):
             return
+    _keep_over(site, report.command, _sentence(report))
+
+
+def _keep_over(site: "Site", command: str, ended: str) -> None:
+    settings = site.settings.notify
+    if settings is None or not tells_operators(settings):
+        return
     with site.database.write() as connection:
         rows.add_summary(
             connection,
-            command=report.command,
+            command=command,
             trouble=(),
             level="info",
-            title=f"{report.command}: all in order again",
+            title=f"{command}: all in order again",
             message="\n".join(
                 [
-                    f"svcctl {report.command} on {socket.gethostname()}: {_sentence(report)}.",
+                    f"svcctl {command} on {socket.gethostname()}: {ended}.",
                     "",
                     "What you were told before is over.",
                 ]
@@ -224,7 +260,7 @@ def _body(found: list[Trouble]) -> Iterator[str]:
             yield from (f"    {one.username}: {one.text}" for one in about[:_LISTED])
             if len(about) > _LISTED:
                 yield f"    … and {len(about) - _LISTED} more"
-            yield f"  look closer: {_CLOSER[kind].format(service=service)}"
+            yield f"  look closer: {_CLOSER[kind].format(service=service.removeprefix(_SOURCE))}"
 
 
 def _sentence(report: Report) -> str:

@@ -378,3 +378,54 @@ def test_many_accounts_in_the_same_trouble_are_one() -> None:
     many = [Trouble("lab", "failed", f"user{number}", "") for number in range(MANY + 1)]
     assert _names(many) == {("lab", "failed", "")}
     assert len(_names(many[1:])) == MANY
+
+
+# Pulls
+
+
+def test_operators_hear_of_a_source_that_cannot_be_taken_over_and_that_it_can_again(
+    world: Build, quick: None
+) -> None:
+    source = '[directory.sources.{name}]\ntype = "csv"\npath = "{name}.csv"\n'
+    sources = source.format(name="people") + source.format(name="guests")
+    w = world(lab(), top=NOTIFY + sources)
+    good, bad = "username\nada\n", "username\nada\nada\n"
+    w.site.write("guests.csv", "username\neve\n")
+    w.site.write("people.csv", good)
+    assert w.svcctl("directory", "pull").exit_code == 0
+    w.site.write("people.csv", bad)
+    for words in ([], [], ["--source", "people"], ["--dry-run"]):
+        assert w.svcctl("directory", "pull", *words).exit_code == 5
+    (notice,) = notices(w)
+    assert (notice["level"], notice["subject"]) == (
+        "error",
+        "[svcctl] directory pull: source people: nothing was taken over",
+    )
+    people = w.site.folder / "people.csv"
+    head, *body = notice["body"].splitlines()
+    assert head.endswith(": not everything was taken over.")
+    assert body[1:] == [
+        "source people",
+        f"  nothing was taken over: {people}:3: the username 'ada' was already at {people}:2",
+        "  look closer: svcctl directory pull --source people --dry-run",
+    ]
+    w.site.write("people.csv", good)
+    # One source of two is not all of them.
+    for words in (["--source", "guests"], ["--source", "people"], ["--dry-run"]):
+        assert w.svcctl("directory", "pull", *words).exit_code == 0
+    assert len(notices(w)) == 1
+    for _ in range(2):
+        assert w.svcctl("directory", "pull").exit_code == 0
+    assert subjects(w)[1:] == ["directory pull: all in order again"]
+    w.site.write("people.csv", bad)
+    assert w.svcctl("directory", "pull").exit_code == 5
+    assert len(notices(w)) == 3
+
+
+def test_a_file_that_takes_nothing_does_not_spoil_a_pull(world: Build) -> None:
+    source = '[directory.sources.people]\ntype = "csv"\npath = "people.csv"\n'
+    w = world(lab(), top=NOTIFY.replace("notices.ndjson", "/dev/full") + source)
+    w.site.write("people.csv", "username\nada\nada\n")
+    done = w.svcctl("directory", "pull")
+    assert done.exit_code == 5
+    assert "notify: 1 message is kept, not sent: /dev/full: " in done.stderr
