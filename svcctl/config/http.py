@@ -17,8 +17,9 @@ def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises for a port that is none
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from None
+    except ValueError:
+        # What Python says of it may be a part of a password.
+        raise ValueError("not a URL: its host or its port is none") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be a URL like https://idp.example.org/scim/v2")
     if parts.username or parts.password:

@@ -20,8 +20,9 @@ def _ldap_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises for a port that is none
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from None
+    except ValueError:
+        # What Python says of it may be a part of a password.
+        raise ValueError("not a URL: its host or its port is none") from None
     if parts.scheme not in ("ldap", "ldaps") or not parts.hostname:
         raise ValueError("must be a URL like ldaps://ldap.example.org")
     if parts.username or parts.password:

@@ -17,7 +17,7 @@ from svcctl.config.service import write_duration
 from svcctl.config.source import DatabaseUrl
 
 _SECRET_NAME = re.compile(r"(password|passwd|passphrase|secret|token|api_?key)s?$", re.IGNORECASE)
-_PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]*(?=@)")
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s/@:]*):[^\s@]*(?=@)")
 HIDDEN = "***"
 
 

@@ -1,7 +1,7 @@
 """The Manager contract: what speaks to one remote service, and what it can do."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from svcctl.model import NOTHING, Verb
@@ -26,7 +26,7 @@ class NewAccount:
 
     name: str
     external_id: str
-    password: str
+    password: str = field(repr=False)
     attributes: Mapping[str, Any] = NOTHING
 
 

@@ -85,7 +85,7 @@ class Options:
     look: bool = False
     bound: Binding | None = None
     undo: Wanted | None = None
-    passwords: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    passwords: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
     first: Callable[[list[Problem]], None] = lambda _: None
     confirm: Callable[[Plan], bool] = lambda _: True
     planning: Callable[[int], None] = lambda _: None

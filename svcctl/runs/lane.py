@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from svcctl.config.service import read_rate
@@ -134,7 +134,7 @@ class Result:
     outcome: Outcome = NO_MORE
     error: ManagerError | None = None
     gone: bool = False
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 def external_id(account: Account) -> str:

@@ -30,7 +30,7 @@ class Report:
     gave_up: dict[str, ManagerError] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
-    passwords: dict[tuple[str, str], str] = field(default_factory=dict)
+    passwords: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     stopped: ExitCode | None = None
     declined: bool = False
     """Whether nothing was done once the plan was there."""

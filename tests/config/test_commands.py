@@ -171,6 +171,19 @@ def test_show_is_what_takes_effect_without_secrets(svcctl: "Svcctl", site: Path)
     assert "# title = (not set)\n" in result.stdout
 
 
+def test_a_password_with_a_slash_in_a_url_is_not_told(svcctl: "Svcctl", folder: Path) -> None:
+    (folder / "svcctl.toml").write_text('database = "postgresql://me:hun/ter2@db/x"\n')
+    shown = svcctl("config", "show")
+    assert tomli.loads(shown.stdout)["database"] == "postgresql://me:***@db/x"
+    for url in ('hook = "scim"\nbase_url = "http://u:hun', 'hook = "ldap"\nserver = "ldap://u:hun'):
+        (folder / "svcctl.toml").write_text(f'[services.idp]\n{url}/ter2@host"\nbase = "dc=x"\n')
+        for command in ("check", "show"):
+            said = svcctl("config", command)
+            assert said.exit_code == 78
+            assert "not a URL" in said.stdout + said.stderr
+            assert "hun" not in said.stdout + said.stderr
+
+
 def test_what_show_shows_is_a_configuration_again(svcctl: "Svcctl", folder: Path) -> None:
     (folder / "svcctl.toml").write_text("""
         protected = ["root"]
