@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos import concurrency, crash, disk, faults
+from chaos import concurrency, crash, disk, faults, fuzz, model, secrets
 from chaos.matrix import Matrix, Row, Task, table
 
 MATRICES: dict[str, Matrix] = {
@@ -14,6 +14,9 @@ MATRICES: dict[str, Matrix] = {
     "disk": disk.MATRIX,
     "concurrency": concurrency.MATRIX,
     "faults": faults.MATRIX,
+    "model": model.MATRIX,
+    "fuzz": fuzz.MATRIX,
+    "secrets": secrets.MATRIX,
 }
 
 

@@ -127,7 +127,7 @@ class LdapService:
         shown = self.directory.accounts()
         accounts = {
             name: Seen(
-                one["dn"],
+                one["entryUUID"][0],
                 "pwdAccountLockedTime" not in one,
                 one.get("employeeNumber", [None])[0],
                 one.get("displayName", [None])[0],
