@@ -61,7 +61,9 @@ class HttpConfig(Remote, DeclaredConfig):
         (), description="answers that are errors, where the status alone does not tell which"
     )
     message: Expression | None = Field(None, description="where an error's JSON has its text")
-    login: Login | None = Field(None, description="requests to send before all others")
+    login: Login | None = Field(
+        None, description="requests to send before all others; one request at a time then"
+    )
 
     @model_validator(mode="after")
     def _secrets_kept_private(self) -> Self:
