@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from svcctl.errors import ExitCode
+from svcctl.errors import ExitCode, SvcctlError
 from svcctl.hooks.contract import ServiceHook
 from svcctl.hooks.manager import Manager
 from svcctl.model import Verb
 from svcctl.runs.lane import Stop, external_id
-from svcctl.runs.look import ABSENT, NOT_LISTED, look
+from svcctl.runs.listing import listed, unlisted
+from svcctl.runs.look import ABSENT, NOT_LISTED, Shown, look
 from svcctl.runs.plan import Plan, PlannedAccount, Problem
 
 
@@ -21,9 +22,8 @@ def leave_changed(
     has to do.
     """
     shown, unseen = look(plan, hooks, managers, stop)
-    plan.problems.extend(unseen)
-    for problem in unseen:
-        plan.drop(problem.service)
+    _drop(plan, unseen)
+    _drop(plan, list(_read_groups(plan, hooks, managers, shown)))
     kept = []
     for planned in plan.accounts:
         account = planned.account
@@ -38,6 +38,42 @@ def leave_changed(
         else:
             kept.append(planned)
     plan.accounts = kept
+
+
+def _drop(plan: Plan, unread: list[Problem]) -> None:
+    plan.problems.extend(unread)
+    for problem in unread:
+        plan.drop(problem.service)
+
+
+def _read_groups(
+    plan: Plan,
+    hooks: Mapping[str, ServiceHook],
+    managers: Callable[[str], Manager],
+    shown: Shown,
+) -> Iterator[Problem]:
+    """The groups that are to be undone and that no account shows by itself, from the listing.
+
+    SCIM servers that tell groups by their members only are such.
+    """
+    untold: dict[str, dict[str, tuple[str, int]]] = {}
+    for planned in plan.accounts:
+        account = planned.account
+        key = account.service, account.user_id
+        changes = any(operation.verb is Verb.CHANGE_GROUPS for operation in planned.operations)
+        seen = shown[key]
+        if changes and isinstance(seen, dict) and seen["groups"] == NOT_LISTED and account.uid:
+            untold.setdefault(account.service, {})[account.uid] = key
+    for service, keys in untold.items():
+        if not hooks[service].can("list_accounts"):
+            continue
+        try:
+            for page in listed(managers(service)):
+                for remote in page:
+                    if remote.uid in keys and remote.groups is not None:
+                        shown[keys[remote.uid]]["groups"] = sorted(remote.groups)
+        except SvcctlError as error:
+            yield unlisted(service, error)
 
 
 def _differences(planned: PlannedAccount, hook: ServiceHook, seen: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from engine_world import World, lab, names  # type: ignore[import-not-found]
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from svcctl.limits import allowance
@@ -32,6 +32,8 @@ def worlds(count: int) -> settings:
     return settings(
         max_examples=count * MORE,
         deadline=None,
+        # A world is short, and takes longer than what hypothesis makes shorter usually does.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
@@ -322,3 +324,72 @@ def test_disabled_then_deleted_and_restored_in_between_and_who_is_kept_is_kept(
         for event, who in events:
             event(life, who)
         life.sync()
+
+
+# Undo
+
+BEFOREHAND = [Life.leaves, Life.moves, Life.changes_name]
+DONE_BY_HAND = st.lists(
+    st.tuples(st.sampled_from(MATES), st.sampled_from(["staff", "fc", "by hand"]), st.booleans()),
+    max_size=3,
+)
+
+
+def there(w: World) -> dict[str, Any]:
+    return {
+        name: (one.uid, one.active, one.groups, one.nickname) for name, one in w.remote().items()
+    }
+
+
+@given(
+    first=st.lists(st.tuples(st.sampled_from(BEFOREHAND), st.sampled_from(MATES)), max_size=4),
+    by_hand=DONE_BY_HAND,
+    then=st.lists(
+        st.tuples(st.sampled_from([*BEFOREHAND, Life.returns]), st.sampled_from(MATES)),
+        min_size=1,
+        max_size=5,
+    ),
+    joins=st.booleans(),
+)
+@worlds(3)
+def test_an_undo_leaves_what_was_there_before_and_its_own_undo_what_was_there_after(
+    club: Stage,
+    first: list[tuple[Any, str]],
+    by_hand: list[tuple[str, str, bool]],
+    then: list[tuple[Any, str]],
+    joins: bool,  # noqa: FBT001 - hypothesis names it
+) -> None:
+    w = club.fresh()
+    life = Life(w)
+    for event, who in first:
+        event(life, who)
+    assert w.run("sync", "--all")[0] == 0
+    for who, group, given_ in by_hand:
+        groups = frozenset({group})
+        add, remove = (groups, frozenset()) if given_ else (frozenset(), groups)
+        w.sandbox().change_groups(life.uid[who], add, remove)
+    for event, who in then:
+        event(life, who)
+    if joins:
+        w.people(["zoe"], "staff", attributes={"corp_ticker": "GEAR"})
+    before = there(w)
+    run = str(w.run("sync", "--all")[1]["run"])
+    after = there(w)
+
+    code, report = w.run("undo", run)
+    assert code == 0, report
+    undo = str(report["run"])
+    left = there(w)
+    if joins:
+        assert left.pop("zoe")[1] is False
+    assert left == before
+    for words in (["sync", "--all"], ["update-groups", "--all"], ["undo", run]):
+        code, report = w.run(*words)
+        assert (code, report["operations"]) == (0, []), words
+    assert {name: one for name, one in there(w).items() if name != "zoe"} == before
+
+    code, report = w.run("undo", undo)
+    assert code == 0, report
+    assert there(w) == after
+    assert w.run("sync", "--all")[1]["operations"] == []
+    assert w.rows("SELECT id FROM accounts WHERE undo_pin IS NOT NULL") == []

@@ -251,3 +251,32 @@ def test_settings_that_cannot_be_meant(site: Any, svcctl: "Svcctl", line: str, w
     assert done.exit_code == 78
     assert words in done.stdout + done.stderr
     assert "secret" not in done.stdout + done.stderr
+
+
+def test_an_undo_puts_back_what_a_run_changed_and_leaves_what_others_did(
+    club: "Site", svcctl: "Svcctl", idp: "Idp"
+) -> None:
+    before = truth(idp)
+    svcctl("groups", "remove", "corp", "ada", "--no-sync")
+    svcctl("groups", "remove", "fc", "bob", "--no-sync")
+    svcctl("groups", "add", "fc", "cyd", "dan", "--no-sync")
+    done = svcctl("sync", "--all", "--json")
+    assert done.exit_code == 0
+    run = json.loads(done.stdout)["run"]
+    # Meanwhile somebody takes dan out again, there.
+    idp.remote.set_members("commanders", "ada", "cyd")
+    # Who is in a group only the group says there; where that is not read, nothing is undone.
+    after = truth(idp)
+    for nth in range(1, 30):
+        idp.proxy.answer(BAD["denied"][0], "GET", "/Groups", nth=nth)
+    assert svcctl("undo", str(run)).exit_code == 5
+    idp.proxy.reset()
+    assert truth(idp) == after
+    undone = svcctl("undo", str(run))
+    assert undone.exit_code == 1
+    assert "idp: dan: cannot undo: the service shows that it is in commanders no more" in (
+        undone.stderr
+    )
+    assert truth(idp) == before
+    assert svcctl("sync", "--all").stdout == ""
+    assert truth(idp) == before
