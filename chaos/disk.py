@@ -55,7 +55,7 @@ def disturb(
         if ended.code not in allowed | ({0} & scenario.codes):
             wrong.append(str(ended))
         wrong += verdict.after(copy, [line, *scenario.then], scenario.codes)
-        wrong += verdict.differences(verdict.look(copy), expected)
+        wrong += verdict.compare(copy, expected)
         return Point(number, moment, ended.code, wrong, verdict.undecided(copy))
 
 

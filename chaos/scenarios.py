@@ -1,6 +1,7 @@
 """What svcctl is doing when something happens to it. The list at the end is what matrices take."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from chaos.sites import TEN, Site, staff
 from chaos.verdict import Line, Step, rows
 from svcctl.hooks.manager import NewAccount
 from svcctl.hooks.sandbox import SandboxManager
+from svcctl.store.database import Database
 
 SYNC: Line = ("sync", "--all")
 
@@ -202,6 +204,45 @@ def empty(folder: Path) -> Site:
     return site
 
 
+def of_old(folder: Path) -> Site:
+    """A database of the first schema, with people of whom some have accounts."""
+    site = sites.bare(folder)
+    site.people(staff(TEN))
+    # Any command will do: what is called before it makes the database.
+    run(folder, "config", "check", first=_first_schema)
+    with closing(SandboxManager(folder / "lab.sqlite")) as sandbox:
+        made = [
+            sandbox.create_account(NewAccount(name, f"svcctl:{id_}", "secret"))
+            for id_, name in enumerate(TEN[:4], 1)
+        ]
+    with closing(sqlite3.connect(folder / "svcctl.db")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO users (username, source, source_id, enabled, active, superuser,"
+            " missing_pulls, created_at, updated_at) VALUES (?, 'people', ?, 1, 1, 0, 0, '', '')",
+            [(name, f"id-{name}") for name in TEN],
+        )
+        connection.executemany(
+            "INSERT INTO accounts (user_id, service, status, uid, name, name_key, created_at,"
+            " updated_at) VALUES (?, 'lab', 'active', ?, ?, ?, '', '')",
+            [(id_, one.uid, one.name, one.name) for id_, one in enumerate(made, 1)],
+        )
+    return site
+
+
+def _first_schema() -> None:
+    from alembic import command
+
+    from svcctl.store.migrate import SCRIPTS, _config
+
+    database = Database("sqlite:///svcctl.db")
+    database.create_file()
+    config = _config(SCRIPTS)
+    with database.rebuild() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    database.close()
+
+
 # Lines
 
 PULL: Line = ("directory", "pull")
@@ -296,4 +337,5 @@ SCENARIOS = [
     Scenario("undo RUN", regretted, undo, (SYNC,), codes(0, 1, 2), 1),
     Scenario("undo RUN, of one that was killed", half_done, undo, (SYNC,), codes(0, 1, 2), 1),
     Scenario("db upgrade, of nothing", empty, always("db", "upgrade"), (PULL, SYNC)),
+    Scenario("db upgrade, of the first schema", of_old, always("db", "upgrade"), (PULL, SYNC)),
 ]

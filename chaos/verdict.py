@@ -75,8 +75,15 @@ def _plain(accounts: Any) -> list[Any]:
     return sorted(map(one, accounts))
 
 
-def differences(found: Found, expected: Found) -> list[str]:
+def compare(folder: Path, expected: Found) -> list[str]:
     """In words, what is not as it is when nothing happens."""
+    try:
+        return differences(look(folder), expected)
+    except sqlite3.Error as error:
+        return [f"the database cannot be looked at: {error}"]
+
+
+def differences(found: Found, expected: Found) -> list[str]:
     wrong: list[str] = []
     for kind, here, there in (
         ("", found.facts, expected.facts),

@@ -1,6 +1,8 @@
 """Migrations: explicit, forward only, with a backup first. Alembic is imported here only."""
 
+import os
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +104,10 @@ def _save(database: Database, before: str) -> Path | None:
     if database.path is None:
         return None
     moment = stamp().replace("-", "").replace(":", "")
-    path = database.path.with_name(f"{database.path.name}.{before}.{moment}.bak")
+    names = (f"{moment}-{number}" if number > 1 else moment for number in count(1))
+    paths = (database.path.with_name(f"{database.path.name}.{before}.{name}.bak") for name in names)
+    # An upgrade that was killed after its backup may have run within the same second.
+    path = next(path for path in paths if not os.path.lexists(path))
     reader = Database(f"sqlite:///{database.path}", read_only=True)
     try:
         return backup(reader, path).path

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import Field, SQLModel
 
+from svcctl import clock
 from svcctl.errors import ExitCode, SchemaError, StoreError, UsageError
 from svcctl.store.backup import backup
 from svcctl.store.chain.verify import verify
@@ -214,6 +216,20 @@ def test_an_upgrade_keeps_every_row_and_backs_up_first(
     assert copy.schema() == SCHEMA
     assert counts(copy) == before
     copy.close()
+
+
+def test_an_upgrade_that_died_after_its_backup_can_be_repeated_at_once(
+    sqlite: Database, scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    people(sqlite)
+    assert sqlite.path
+    killed = backup(sqlite, sqlite.path.with_name(f"svcctl.db.{SCHEMA}.20260101T000000Z.bak"))
+    before = killed.path.read_bytes()
+    result = upgrade(sqlite, scripts=scripts(REBUILD))
+    assert result.backup
+    assert result.backup.name == f"svcctl.db.{SCHEMA}.20260101T000000Z-2.bak"
+    assert killed.path.read_bytes() == before
 
 
 def test_ids_are_still_never_given_again_after_a_table_was_rebuilt(
