@@ -5,13 +5,14 @@ was refused because the other was at work, or was killed, runs again. Nothing ma
 """
 
 import random
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from importlib.util import find_spec
 from pathlib import Path
 
-from chaos import scenarios, sites, verdict
+from chaos import postgres, scenarios, sites, verdict
 from chaos.matrix import Matrix, Row, Task, Watch, spread
 from chaos.moments import Jitter, die
 from chaos.processes import begin, in_turn, warm
@@ -34,6 +35,8 @@ class Overlap:
     lines: tuple[Lines, Lines]
     then: tuple[Step, ...] = (SYNC,)
     codes: frozenset[int] = frozenset()
+    anywhere: bool = True
+    """Whether it is the same on a server."""
 
 
 def nobody_yet(folder: Path) -> Site:
@@ -175,6 +178,7 @@ OVERLAPS = [
         "db backup | sync",
         nobody_yet,
         (always("db", "backup", "copy"), always(*SYNC)),
+        anywhere=False,
         codes=codes(2),
     ),
 ]
@@ -198,6 +202,23 @@ class Trial:
     wrong: list[str]
     refused: int = 0
     killed: bool = False
+
+
+@dataclass
+class Tally:
+    """What all of them came to."""
+
+    tried: int = 0
+    refused: int = 0
+    killed: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def add(self, trial: Trial) -> None:
+        self.tried += 1
+        self.refused += trial.refused
+        self.killed += trial.killed
+        if trial.wrong:
+            self.lost.append(f"{trial.overlap} ({trial.seed}): {'; '.join(trial.wrong)}")
 
 
 def stage(overlap: Overlap, folder: Path) -> Stage:
@@ -240,6 +261,8 @@ def attempt(stages: list[Stage], base: int, number: int) -> Trial:
         if not (n == victim and killed) and e.code not in allowed
     ]
     again = [each.words for n, each in enumerate(ended) if each.code in (LATER, -9)]
+    if killed and not (copy / "svcctl.db").exists():
+        time.sleep(0.3)  # a server hears of it by and by
     wrong += verdict.after(copy, [*again, *overlap.then], frozenset({0, *overlap.codes}))
     found = verdict.look(copy)
     against = [verdict.differences(found, expected) for expected in one.expected]
@@ -249,25 +272,41 @@ def attempt(stages: list[Stage], base: int, number: int) -> Trial:
     return Trial(seed, overlap.name, wrong, sum(e.code == LATER for e in ended), killed)
 
 
+def overlaps(task: Task, folder: Path, store: str, runs: int) -> Row:
+    watch = Watch()
+    tally = Tally()
+    stages = []
+    for number, overlap in enumerate(OVERLAPS):
+        if store != "SQLite" and not overlap.anywhere:
+            continue
+        place = folder / str(number)
+        place.mkdir()
+        if (folder / postgres.MARK).exists():
+            (place / postgres.MARK).write_text((folder / postgres.MARK).read_text())
+        try:
+            stages.append(stage(overlap, place))
+        except sites.Unusable as error:
+            tally.lost.append(f"{overlap.name}: {error}")
+    for trial in spread(partial(attempt, stages, task.seed), range(runs)):
+        tally.add(trial)
+    what = f"two at once on {store} ({tally.refused} refused, {tally.killed} killed)"
+    return Row(what, tally.tried, "overlaps", watch.seconds, tally.lost)
+
+
 def run(task: Task) -> list[Row]:
     warm()
-    lost: list[str] = []
-    stages = []
-    for overlap, number in zip(OVERLAPS, count()):
-        try:
-            stages.append(stage(overlap, task.folder / str(number)))
-        except sites.Unusable as error:
-            lost.append(f"{overlap.name}: {error}")
-    watch = Watch()
-    tried = refused = killed = 0
-    for trial in spread(partial(attempt, stages, task.seed), range(task.runs or WHOLE)):
-        tried += 1
-        refused += trial.refused
-        killed += trial.killed
-        if trial.wrong:
-            lost.append(f"{trial.overlap} ({trial.seed}): {'; '.join(trial.wrong)}")
-    what = f"two commands at once ({refused} refused, {killed} killed)"
-    return [Row(what, tried, "overlaps", watch.seconds, lost)]
+    runs = task.runs or WHOLE
+    there = task.folder / "sqlite"
+    there.mkdir()
+    rows = [overlaps(task, there, "SQLite", runs)]
+    programs = postgres.binaries()
+    if programs is not None and find_spec("psycopg"):
+        there = task.folder / "server"
+        there.mkdir()
+        with postgres.server(programs) as place:
+            (there / postgres.MARK).write_text(place)
+            rows.append(overlaps(task, there, "PostgreSQL", max(1, runs // 3)))
+    return rows
 
 
-MATRIX = Matrix(run, short=100)
+MATRIX = Matrix(run, short=90)

@@ -41,7 +41,7 @@ class Ended:
         return None
 
     def __str__(self) -> str:
-        said = " / ".join(self.stderr.strip().splitlines())
+        said = " / ".join((self.stderr.strip() or self.stdout[:600]).splitlines())
         return f"svcctl {' '.join(self.words)}: {self.code} {said}"
 
 

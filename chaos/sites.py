@@ -1,9 +1,13 @@
 """The sites that scenarios begin with: people, services, a database, made by svcctl itself."""
 
+import os
+import re
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from chaos import postgres
 from chaos.processes import run
 
 CONFIG = """
@@ -93,6 +97,11 @@ class Site:
 def bare(folder: Path, config: str = CONFIG) -> Site:
     """A site without a database."""
     folder.mkdir(parents=True)
+    mark = folder.with_name(postgres.MARK)
+    if mark.exists():
+        place, name = mark.read_text(), _fresh()
+        postgres.ask(place, f"CREATE DATABASE {name} TEMPLATE template0")
+        config = f'database = "{postgres.url(place, name)}"\n{config}'
     (folder / "svcctl.toml").write_text(config, encoding="utf-8")
     for name in ("wiki.passwords", "wiki.groups"):
         (folder / name).touch(0o640)
@@ -115,12 +124,32 @@ def settled(folder: Path, names: Iterable[str] = TEN, config: str = CONFIG) -> S
     return site
 
 
+def _fresh() -> str:
+    return f"site_{os.getpid()}_{time.monotonic_ns()}"
+
+
+def _on_server(folder: Path) -> tuple[str, str] | None:
+    """The name of a site's database and the place of its server, unless it is a file."""
+    found = re.search('postgresql://svcctl@/(.*)\\?host=(.*)"', _config(folder).read_text())
+    return (found[1], found[2]) if found else None
+
+
+def _config(folder: Path) -> Path:
+    return folder / "svcctl.toml"
+
+
 def remove(folder: Path) -> None:
-    """A copy, and what was said in it."""
+    """A copy, its database, and what was said in it."""
+    if there := _on_server(folder):
+        postgres.ask(there[1], f"DROP DATABASE {there[0]} WITH (FORCE)")
     for one in (folder, folder.with_name(f"{folder.name}.said")):
         shutil.rmtree(one, ignore_errors=True)
 
 
 def copy(folder: Path, to: Path) -> Path:
     shutil.copytree(folder, to)
+    if there := _on_server(folder):
+        name = _fresh()
+        postgres.ask(there[1], f"CREATE DATABASE {name} TEMPLATE {there[0]}")
+        _config(to).write_text(_config(to).read_text().replace(there[0], name, 1))
     return to

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from chaos.processes import Ended, in_turn
+from svcctl.config.load import load
 from svcctl.hooks.htpasswd import HtpasswdManager
 from svcctl.hooks.manager import RemoteAccount
 from svcctl.hooks.sandbox import SandboxManager
-from svcctl.store.database import SCHEMA
+from svcctl.store.database import SCHEMA, Database
 
 Line = Sequence[str]
 Step = Line | Callable[[Path], list[Line]]
@@ -45,8 +48,15 @@ class Found:
 
 
 def rows(folder: Path, statement: str) -> list[Any]:
-    with closing(sqlite3.connect(folder / "svcctl.db", timeout=30)) as connection:
-        return connection.execute(statement).fetchall()
+    if (folder / "svcctl.db").exists():
+        with closing(sqlite3.connect(folder / "svcctl.db", timeout=30)) as connection:
+            return connection.execute(statement).fetchall()
+    database = Database(load(folder / "svcctl.toml").database_url)
+    try:
+        with database.read() as there:
+            return [tuple(row) for row in there.execute(text(statement))]
+    finally:
+        database.close()
 
 
 def look(folder: Path) -> Found:

@@ -289,6 +289,12 @@ class Database:
             )
             locked.exit_code = ExitCode.TRY_LATER
             return locked
+        if state == "23505":  # what is there already is looked for before; this came meanwhile
+            faster = StoreError(
+                f"{self.name}: another program has just written the same: {said}", hint="try again"
+            )
+            faster.exit_code = ExitCode.TRY_LATER
+            return faster
         hint = next((hint for sign, hint in _HINTS.items() if sign in said or sign == state), None)
         if hint is None and not self.sqlite and (state is None or state.startswith(("08", "57P"))):
             hint = "check that the server runs and that `database` in the configuration is right"

@@ -71,11 +71,9 @@ def end(connection: Connection, run_id: int, *, exit_code: int, summary: Mapping
 
 def close_unended(connection: Connection, ids: Iterable[int]) -> None:
     """Close runs that died, once their operations were looked at."""
-    died = list(
-        connection.scalars(
-            select(runs.c.id).where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
-        )
-    )
+    unended = select(runs.c.id).where(runs.c.id.in_(sorted(ids)), runs.c.ended_at.is_(None))
+    # On a server one of them may be ending by itself at this moment: that is waited for.
+    died = list(connection.scalars(unended.with_for_update()))
     connection.execute(
         update(runs)
         .where(runs.c.id.in_(died))

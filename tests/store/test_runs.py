@@ -1,11 +1,17 @@
 """Runs and paused services, on SQLite and on PostgreSQL."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import Connection
 
+from svcctl.errors import SvcctlError
 from svcctl.store import runs
+from svcctl.store.chain.verify import verify
 from svcctl.store.database import Database
+from svcctl.store.people import add_user
 
 NASTY = "100% %s :name ::text 'quoted' \\ ünï 😀"
 
@@ -50,6 +56,49 @@ def test_runs_that_died_are_closed_and_the_others_left(database: Database) -> No
     assert found[died]["ended_at"]
     assert (found[ended]["summary"], found[ended]["exit_code"]) == ('{"n":1}', 0)
     assert found[running]["ended_at"] is None
+
+
+def test_a_run_that_is_ending_by_itself_is_not_closed_as_dead(database: Database) -> None:
+    """Somebody else takes it for dead at the very moment: that is waited for, and is no news."""
+    with database.write() as connection:
+        one = begin(connection)
+    with ThreadPoolExecutor(1) as other:
+        with database.write() as connection:
+            runs.end(connection, one, exit_code=4, summary={"counts": {}})
+            closing = other.submit(close_dead, database, one)
+            time.sleep(0.1)
+            assert not closing.done()
+        closing.result(timeout=20)
+    with database.read() as connection:
+        row = runs.find(connection, one)
+        assert row is not None
+        assert (row["exit_code"], json.loads(row["summary"])) == (4, {"counts": {}})
+        assert verify(connection).holds
+
+
+def close_dead(database: Database, one: int) -> None:
+    with database.write() as connection:
+        runs.close_dead(connection, ["lab"], before=one + 1)
+
+
+def test_who_was_slower_to_write_the_same_is_told_to_try_again(database: Database) -> None:
+    """Two who add the same user at once: on a server, both see that there is none."""
+    with ThreadPoolExecutor(1) as other:
+        with database.write() as connection:
+            add_user(connection, "ada", attributes={})
+            second = other.submit(add_ada, database)
+            time.sleep(0.1)
+            assert not second.done()
+        with pytest.raises(SvcctlError) as caught:
+            second.result(timeout=20)
+    # A file has one writer at a time: there the second one sees what the first one did.
+    assert int(caught.value.exit_code) == (2 if database.sqlite else 75)
+    assert caught.value.hint
+
+
+def add_ada(database: Database) -> None:
+    with database.write() as connection:
+        add_user(connection, "ada", attributes={})
 
 
 def test_the_latest_runs_come_first(database: Database) -> None:
