@@ -77,7 +77,7 @@ def test_killed_at_random_moments_and_nothing_is_lost_or_done_twice(world: Build
         done = len(w.calls())
         killed += 1
     assert killed > CRASHES / 2
-    assert 0 < done
+    assert done > 0
     code, report = w.run("sync", "--all")
     assert (code, report["problems"]) == (0, [])
     whole(w, people, "lab", "other")
