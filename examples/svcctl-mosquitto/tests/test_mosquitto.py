@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 from mosquitto_broker import LOGIN, PASSWORD, Broker, mosquitto
-from svcctl_mosquitto import MosquittoHook, MosquittoManager
+from pydantic import ValidationError
+from svcctl_mosquitto import MosquittoConfig, MosquittoHook, MosquittoManager
 
 from svcctl.hooks.manager import Manager
 from svcctl.hooks.testing import (
@@ -29,6 +30,24 @@ class TestMosquittoHook(HookContract):
         "login": "svcctl",
         "password": {"env": "PASSWORD"},
     }
+
+
+@pytest.mark.parametrize(
+    ("server", "wrong"),
+    [
+        ("mqtt.example.org", "must be mqtt://host"),
+        ("http://mqtt.example.org", "must be mqtt://host"),
+        ("mqtt://mqtt.example.org/topic", "must be mqtt://host"),
+        ("mqtt://mqtt.example.org:port", "could not be cast"),
+        ("mqtt://mqtt.example.org:65536", "out of range"),
+        ("mqtt://svcctl:secret@mqtt.example.org", "no password in a URL"),
+    ],
+)
+def test_a_server_that_is_none_is_refused(server: str, wrong: str) -> None:
+    with pytest.raises(ValidationError, match=wrong):
+        MosquittoConfig.model_validate(
+            {**TestMosquittoHook.settings, "hook": "x", "server": server}
+        )
 
 
 @pytest.fixture(scope="session")

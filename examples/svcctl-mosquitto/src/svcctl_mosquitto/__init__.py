@@ -25,7 +25,10 @@ Understood = TypeVar("Understood", bound=BaseModel)
 
 def _mqtt_url(value: str) -> str:
     url = urlsplit(value)
-    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.username or url.path:
+    url.port  # noqa: B018 - raises for a port that is none
+    if url.username or url.password:
+        raise ValueError("no user and no password in a URL; there are settings for them")
+    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path or url.query:
         raise ValueError("must be mqtt://host or mqtts://host, with a port if need be")
     return value
 
