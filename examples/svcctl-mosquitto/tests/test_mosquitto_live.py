@@ -193,7 +193,10 @@ def test_a_call_is_not_held_up_by_acknowledgements(
     broker: Broker, manager: MosquittoManager
 ) -> None:
     manager.check()
-    begun = time.monotonic()
+    took = []
     for _ in range(50):
+        begun = time.monotonic()
         manager.list_groups()
-    assert time.monotonic() - begun < 50 * 0.03, "each waits 0.04 s for TCP"
+        took.append(time.monotonic() - begun)
+    # The fastest, as the machine may be busy: whoever waits for TCP waits 0.04 s each time.
+    assert min(took) < 0.02
