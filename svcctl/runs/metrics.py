@@ -46,6 +46,9 @@ def write(path: Path, content: bytes) -> None:
     """Replace the file as a whole, so that nobody ever reads half of it. Raises StoreError."""
     temporary = None
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            # Such as /dev/stdout, which would be replaced as well.
+            raise StoreError(f"{path}: is a link or no file", hint="name the file itself")
         descriptor, temporary = mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

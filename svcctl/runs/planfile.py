@@ -203,8 +203,11 @@ class Draft:
 @contextmanager
 def draft(path: Path) -> Iterator[Draft]:
     """A place for a plan, found before the plan is made. Raises UsageError where there is none."""
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path.parent), path.name)
     try:
+        if target.is_symlink():
+            # Where it leads, somebody else may have a file; and /dev/stdout is one, too.
+            _refuse(path, "is a link", "name the file itself")
         if str(path) == "-" or (target.exists() and not target.is_file()):
             _refuse(path, "not a file", "name a file that may be replaced")
         # For its owner only, from the first moment.
