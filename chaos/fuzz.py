@@ -91,7 +91,6 @@ MORE = [{"id": 10, "username": "zoe", "groups": ["corp"], "fullname": "Zoe Z"}]
 ME = {"id": 5, "login": "yan", "email": "yan@example.org", "name": "Yan Y", "rank": 3}
 SHOWN = (
     ("users", "list"),
-    ("users", "list", "--format", "csv"),
     ("users", "list", "--json"),
     ("groups", "list", "--format", "csv"),
     ("accounts", "list", "--format", "csv"),
@@ -167,6 +166,7 @@ class Den:
 
     def show(self, dice: random.Random) -> None:
         """What was taken over is shown again."""
+        self.run("users", "list", "--format", "csv")
         self.run(*dice.choice(SHOWN))
 
     def rows(self) -> list[Any]:
@@ -259,15 +259,17 @@ def formats(den: Den, dice: random.Random, value: Any) -> None:
 
 def people_csv(den: Den, dice: random.Random, value: Any) -> None:
     rows = [line.split(",") for line in PEOPLE.splitlines()]
-    for _ in range(dice.randint(1, 3)):
-        row = dice.choice(rows)
+    number = dice.randrange(10**9)
+    rows.append([str(number), f"new{number}", "corp", "New"])
+    for _ in range(dice.choice((1, 1, 1, 2, 3))):
+        row = dice.choice((rows[-1], rows[-1], dice.choice(rows)))
         row[dice.randrange(len(row))] = value if isinstance(value, str) else str(value)
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     raw = buffer.getvalue().encode("utf-8", "surrogatepass")
-    den.fed = raw = spoiled(raw, dice) if dice.random() < 0.4 else raw
+    den.fed = raw = spoiled(raw, dice) if dice.random() < 0.25 else raw
     den.write("people.csv", raw)
-    if den.run("directory", "pull")[0] == 0:
+    if den.run("directory", "pull", "--source", "people", "--accept-missing", "9")[0] == 0:
         den.show(dice)
         den.run("sync", "--all", "--service", dice.choice(("lab", "wiki")))
 
@@ -276,7 +278,7 @@ def people_json(den: Den, dice: random.Random, value: Any) -> None:
     raw = _json(replaced(MORE, value, dice))
     den.fed = raw = spoiled(raw, dice) if dice.random() < 0.3 else raw
     den.write("more.json", raw)
-    if den.run("directory", "pull", "--source", "more")[0] == 0:
+    if den.run("directory", "pull", "--source", "more", "--accept-missing", "9")[0] == 0:
         den.show(dice)
 
 
