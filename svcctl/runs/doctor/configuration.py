@@ -62,7 +62,8 @@ def lines(examined: Examined) -> Iterator[Line]:
         yield failed("configuration", place, examined.error)
         return
     if not examined.problems:
-        yield ok("configuration", place, f"{examined.secrets} secrets can be had")
+        secrets = f"; {examined.secrets} secrets can be had" if examined.secrets else ""
+        yield ok("configuration", place, f"nothing wrong was found{secrets}")
     for problem in examined.problems:
         yield fail(
             "configuration", problem.key, problem.message, problem.remedy, code=ExitCode.CONFIG

@@ -47,4 +47,5 @@ def fail(
 
 def failed(check: str, subject: str, error: SvcctlError, *, code: ExitCode | None = None) -> Line:
     """An error of ours as a line."""
-    return fail(check, subject, error.message, error.hint, code=code or error.exit_code)
+    message = error.message.removeprefix(f"{subject}: ")
+    return fail(check, subject, message, error.hint, code=code or error.exit_code)
