@@ -13,7 +13,8 @@ from svcctl.clock import stamp
 from svcctl.errors import StoreError
 from svcctl.model import OperationStatus, Verb
 from svcctl.store import operations, runs
-from svcctl.store.chain.append import append, extend
+from svcctl.store.chain.append import append, extend, fetch
+from svcctl.store.chain.digest import OPERATIONS, commitment
 from svcctl.store.chain.export import Wanted, export, verify_export
 from svcctl.store.chain.prune import plan, prune
 from svcctl.store.chain.verify import Verdict, heads, verify
@@ -241,6 +242,22 @@ def test_who_is_forgotten_does_not_break_it_and_cannot_be_guessed(record: Record
         salts = {row["salt"] for row in rows}
     assert salts == {""}
     assert "zoe" not in str(told)
+
+
+def test_not_even_the_right_guess_at_a_text_can_be_told_from_a_wrong_one(record: Record) -> None:
+    with record.database.write() as connection:
+        known = fetch(connection, OPERATIONS, record.ids[:2])
+        connection.execute(text("UPDATE accounts SET status = 'absent', uid = NULL"))
+        forget_user(
+            connection, connection.execute(select(users).where(users.c.username == "zoe")).one()
+        )
+        sealed = fetch(connection, OPERATIONS, record.ids[:2])
+    for before, after in zip(known, sealed, strict=True):
+        *rest, salt, _ = before
+        assert len(salt) == 32
+        assert commitment(OPERATIONS, before) == after[-1]
+        for guess in ("", "0" * 32):
+            assert commitment(OPERATIONS, [*rest, guess, None]) != after[-1]
 
 
 @pytest.mark.parametrize(

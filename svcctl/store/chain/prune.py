@@ -79,7 +79,8 @@ def plan(connection: Connection, before: str) -> Pruning:
 def _named(connection: Connection, pruning: Pruning, kind: Kind) -> list[int]:
     found = entries(connection, pruning.start.entry, kinds=())
     before = takewhile(lambda entry: entry.id <= pruning.through.entry, found)
-    return [id_ for entry in before for id_, _ in entry.named(kind)]
+    # A run that was found dead may be named twice.
+    return list(dict.fromkeys(id_ for entry in before for id_, _ in entry.named(kind)))
 
 
 def prune(connection: Connection, pruning: Pruning) -> None:
