@@ -363,6 +363,10 @@ def test_dry_runs_write_nothing_anywhere(site: Site) -> None:
         ("history",),
         ("why", "new", "lab"),
         ("db", "check"),
+        ("doctor",),
+        ("audit", "verify"),
+        ("audit", "export"),
+        ("audit", "prune", "--keep", "30d", "--dry-run"),
         ("db", "upgrade", "--dry-run"),
         ("directory", "pull", "--dry-run"),
         ("users", "add", "eve", "--dry-run"),
@@ -390,6 +394,10 @@ def test_another_process_holds_a_service(site: Site) -> None:
         site.until("SELECT count(*) > 0 FROM operations WHERE status = 'running'")
         locked = site.svcctl("sync", "--all", "--service", "lab")
         assert locked.exit_code == 75
+        lines = site.run("doctor", "--offline")[1]["rows"]
+        (held,) = [line["message"] for line in lines if line["check"] == "lock"]
+        assert held.startswith("held: sync")
+        assert f" (pid {process.pid} on " in held
         assert "lab: another run is at work: " in locked.stderr
         assert f"pid {process.pid} on " in locked.stderr
         code, report = site.run("sync", "--all")
