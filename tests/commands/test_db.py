@@ -20,6 +20,7 @@ MIGRATIONS = [
         "revision": "0004",
         "title": "undo: what an undo put back stays so for a while, and is found by what it undid",
     },
+    {"revision": "0005", "title": "pulls: when each source was last taken over"},
 ]
 
 

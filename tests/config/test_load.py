@@ -220,8 +220,8 @@ def test_all_problems_are_said_at_once(configured: Configured) -> None:
         'directory.limits.removals: must be a number of accounts, like 12, or a share, like "15%"',
         "states.Member.priority: missing; the highest one that matches is the user's state",
         "colour: unknown key; "
-        "known: audit, backends, database, default_name_format, directory, monitor, notify, "
-        "pipelines, protected, services, states, vault_key",
+        "known: audit, backends, database, default_name_format, directory, log, monitor, notify, "
+        "pipelines, protected, services, states, …",
         "default_name_format: {office_nik}: no such placeholder; did you mean {office_nick}?",
         "directory.attributes: not a name: Office Phone; write it like office_phone",
         "directory.attributes: username has a meaning of its own; choose another name",

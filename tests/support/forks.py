@@ -16,7 +16,7 @@ import svcctl
 
 _SERVER = """
 import importlib, json, os, pkgutil, signal, sys, time
-import encodings.utf_8_sig
+import _strptime, encodings.utf_8_sig
 import svcctl.cli, svcctl.commands, svcctl.directory, svcctl.hooks, svcctl.runs
 for package in (svcctl.commands, svcctl.directory, svcctl.hooks, svcctl.runs):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
