@@ -410,3 +410,37 @@ def test_a_server_that_is_busy_is_waited_for(club: Club) -> None:
         c.proxy.answer(52, "modify", nth=nth)
     c.ok("sync", "--all")
     c.agree()
+
+
+def test_a_run_is_undone_and_what_others_did_meanwhile_stays(club: Club) -> None:
+    c, directory = club, club.directory
+    c.ok("sync", "--all")
+    before = {name: c.groups_of(name) for name in NAMES}
+    c.ok("groups", "remove", "staff", "ada", "--no-sync")
+    c.ok("groups", "add", "fc", "bob", "cyd", "--no-sync")
+    c.ok("users", "set", "eve", "character_name=Baroness", "--no-sync")
+    code, report = c.run("sync", "--all")
+    assert code == 0
+    run = str(report["run"])
+    # Somebody puts bob into a group of theirs, and takes cyd out of one of ours.
+    bob = next(one for one in directory.search(directory.people) if "bob" in one.lower())
+    cyd = next(one for one in directory.search(directory.people) if "cyd" in one.lower())
+    directory.change(f"cn=theirs,{directory.groups}", ldap3.MODIFY_ADD, "member", bob)
+    directory.change(f"cn=commanders,{directory.groups}", ldap3.MODIFY_DELETE, "member", cyd)
+
+    with c.no_write():
+        assert c.run("undo", run, "--dry-run")[0] == 1
+    undone = c.svcctl("undo", run)
+    assert undone.exit_code == 1
+    assert "dir: cyd: cannot undo: the service shows that it is in commanders no more" in (
+        undone.stderr
+    )
+    assert directory.active("ada")
+    assert directory.accounts()["eve"]["displayName"] == ["Eve Smith"]
+    assert {name: c.groups_of(name) for name in NAMES} == {
+        **before,
+        "bob": before["bob"] | {"theirs"},
+    }
+    with c.no_write():
+        c.ok("sync", "--all")
+        c.ok("validate", "--all")
