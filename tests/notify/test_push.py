@@ -1,6 +1,7 @@
 """Operators told by Apprise, seen in what a real HTTP server got of it."""
 
 import json
+import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -199,6 +200,21 @@ def test_what_cannot_be_used_is_said_without_the_url(
     assert "secret-token" not in done.stdout + done.stderr
     assert "secret-token" not in str(club.rows("SELECT * FROM notifications"))
     assert in_file(club) == ["[svcctl] sync: lab: failed"]
+
+
+def test_what_apprise_says_is_repeated_without_any_part_of_the_url(
+    club: "Site", svcctl: "Svcctl", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a host has its place in a URL, some services have a token."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("CHAT_URL", f"json://127.0.0.1:{free.getsockname()[1]}/secret-token")
+    break_(club).close()
+    rename(svcctl, "Ada L")
+    done = svcctl("sync", "--all")
+    assert "notify: 1 message put off: notify.apprise.chat: A Connection error" in done.stderr
+    assert "***" in done.stderr
+    assert "127.0.0.1" not in done.stderr
+    assert "127.0.0.1" not in str(club.rows("SELECT error FROM notifications"))
 
 
 def test_a_plugin_that_fails_in_ways_of_its_own_spoils_no_run(

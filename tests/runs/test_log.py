@@ -102,6 +102,7 @@ def test_a_dry_run_and_what_only_looks_log_nothing(w: World) -> None:
         ["directory", "pull", "--dry-run"],
         ["users", "list"],
         ["users", "set", "user00001", "email=a@example.org", "--dry-run"],
+        ["users", "set", "nobody", "email=a@example.org", "--dry-run"],
         ["monitor", "--metrics-file", "-"],
         ["history"],
     ):
