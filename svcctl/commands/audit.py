@@ -156,7 +156,7 @@ def prune(
     """Delete the oldest part of the record for good; what stays still verifies."""
     from svcctl.clock import now, stamp
     from svcctl.store.chain.digest import OPERATIONS, RUNS
-    from svcctl.store.chain.prune import plan
+    from svcctl.store.chain.prune import plan, require_whole
     from svcctl.store.chain.prune import prune as pruned
 
     with open_session(ctx, read_only=dry_run) as session:
@@ -170,6 +170,8 @@ def prune(
             raise UsageError(f"--keep: less than {LEAST_KEPT.days} days", hint="give 30d or more")
         before = stamp(now() - span)
         database = session.database
+        with database.read() as connection:
+            require_whole(connection)
         with database.read() if dry_run else database.write(durable=True) as connection:
             pruning = plan(connection, before)
             if pruning.entries and not dry_run:

@@ -16,7 +16,7 @@ from svcctl.store import operations, runs
 from svcctl.store.chain.append import append, extend, fetch
 from svcctl.store.chain.digest import OPERATIONS, commitment
 from svcctl.store.chain.export import Wanted, export, verify_export
-from svcctl.store.chain.prune import plan, prune
+from svcctl.store.chain.prune import plan, prune, require_whole
 from svcctl.store.chain.verify import Verdict, heads, verify
 from svcctl.store.database import Database
 from svcctl.store.oblivion import forget_user
@@ -296,6 +296,7 @@ def old(record: Record) -> Record:
 
 def cut(record: Record, before: str) -> dict[str, int]:
     with record.database.write() as connection:
+        require_whole(connection)
         pruning = plan(connection, before)
         if pruning.entries:
             prune(connection, pruning)

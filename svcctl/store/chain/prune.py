@@ -35,16 +35,23 @@ class Pruning:
         return self.through.entry - self.start.entry
 
 
-def plan(connection: Connection, before: str) -> Pruning:
-    """What goes of entries that are older than a moment; the last one never does.
+def require_whole(connection: Connection) -> None:
+    """Raise StoreError unless the record holds: what is wrong with it would be deleted with it.
 
-    Raises StoreError when the record does not hold: what is wrong with it would be deleted with it.
+    It reads all of it, so that it is better done before others have to wait.
     """
     if not verify(connection).holds:
         raise StoreError(
             "the record is not as it was written; nothing of it is deleted",
             hint="run: svcctl audit verify",
         )
+
+
+def plan(connection: Connection, before: str) -> Pruning:
+    """What goes of entries that are older than a moment; the last one never does.
+
+    To be asked for once the record was found to hold, see `require_whole`.
+    """
     start = start_of(connection)
     newer = select(func.min(audit.c.id)).where(audit.c.at >= before)
     last = connection.scalar(select(func.max(audit.c.id))) or 0
