@@ -515,10 +515,11 @@ def test_a_full_disk_is_an_error_of_the_source(tmp_path: Path) -> None:
 
         def close(self) -> None: ...
 
+    others = threading.active_count()
     with spool.Spool() as kept:
         kept._kept._file.close()
         kept._kept._file = Full()  # type: ignore[assignment]
         with pytest.raises(SourceError, match="no space left on device") as caught:
             list(kept.record(crowd(1)))  # type: ignore[arg-type]
     assert caught.value.exit_code is ExitCode.INCOMPLETE
-    assert threading.active_count() == 1
+    assert threading.active_count() <= others
