@@ -31,6 +31,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no matrix {unknown[0]!r}; there are: {', '.join(MATRICES)}")
     rows: list[Row] = []
+    again: list[str] = []
     # In memory where there is room: it is not the disk that is tried.
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="svcctl-chaos-", dir=place) as folder:
@@ -39,11 +40,17 @@ def main() -> int:
             matrix = MATRICES[name]
             runs = given.runs or (matrix.short if given.short else None)
             (Path(folder) / name).mkdir()
-            rows.extend(matrix.run(Task(Path(folder) / name, given.seed, runs)))
+            found = matrix.run(Task(Path(folder) / name, given.seed, runs))
+            if any(row.lost for row in found):
+                exactly = f" --runs {runs}" if runs else ""
+                again.append(f"python -m chaos {name} --seed {given.seed}{exactly}")
+            rows.extend(found)
     print(table(rows))
     lost = [f"{row.what}: {loss}" for row in rows for loss in row.lost]
     for loss in lost:
         print(f"LOST {loss}")
+    for command in again:
+        print(f"again: {command}")
     return 1 if lost else 0
 
 
