@@ -291,8 +291,10 @@ def response(den: Den, dice: random.Random, value: Any) -> None:
 
 
 def batch(den: Den, dice: random.Random, value: Any) -> None:
-    lines = [_json(replaced(ME, value, dice)) for _ in range(dice.randint(1, 3))]
-    den.fed = raw = spoiled(b"\n".join(lines) + b"\n", dice)
+    whole = {"response": ME, "backend": "github", "set": {"rank": 1}}
+    lines = [_json(replaced(whole, value, dice)) for _ in range(dice.randint(1, 3))]
+    raw = b"\n".join(lines) + b"\n"
+    den.fed = raw = spoiled(raw, dice) if dice.random() < 0.3 else raw
     den.write("many.ndjson", raw)
     den.run("pipeline", "run", "join", "--batch", "many.ndjson")
 

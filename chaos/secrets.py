@@ -318,7 +318,7 @@ def _live(one: Scenario) -> None:
     }
     (one.folder / "given").mkdir()
     (one.folder / "given" / "zoe.json").write_text(json.dumps(response))
-    again = {**response, "id": 6, "login": "yan"}
+    again = {"response": {**response, "id": 6, "login": "yan"}}
     (one.folder / "given" / "many.ndjson").write_text(f"{json.dumps(again)}\n{json.dumps(again)}\n")
     more_words: tuple[tuple[str, ...], ...] = (
         ("pipeline", "run", "join", "-r", "given/zoe.json"),
