@@ -268,7 +268,7 @@ class Settings(Frozen):
         if not re.fullmatch(SERVICE_NAME, name):
             yield Problem(key, "not a name for a service", "write it like wiki or team-chat")
         if not isinstance(table.get("hook"), str) or not table["hook"]:
-            yield Problem(f"{key}.hook", "missing", 'name the kind of service, like "htpasswd"')
+            yield no_hook(f"{key}.hook")
         for field in ("username_format", "name_format"):
             yield from self.check_format(f"{key}.{field}", table.get(field))
         formats = table.get("name_formats")
@@ -313,3 +313,8 @@ def _texts(names: object) -> Iterable[str]:
         if isinstance(names, (list, tuple, set, frozenset, Mapping))
         else ()
     )
+
+
+def no_hook(key: str) -> Problem:
+    """A service of which nobody said what it is."""
+    return Problem(key, "missing", 'name the kind of service, like "htpasswd"')

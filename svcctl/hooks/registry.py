@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from svcctl.config.problems import Problem, dotted, problems_in, suggest, under
 from svcctl.config.service import HookConfig, Removal
-from svcctl.config.settings import Settings
+from svcctl.config.settings import Settings, no_hook
 from svcctl.config.values import anchored, redacted, revealed, secrets_in
 from svcctl.errors import ConfigError, HookError, ManagerError, UsageError
 from svcctl.hooks.contract import ServiceHook, keeps_default
@@ -129,7 +129,10 @@ def _hook_error(unusable: _Unusable) -> HookError:
 
 def _load(settings: Settings, name: str, offers: "_Offers") -> ServiceHook:
     table, key = settings.services[name], dotted((name,), "services")
-    cls = _find(str(table["hook"]), f"{key}.hook", offers)
+    given = table.get("hook")
+    if not isinstance(given, str) or not given:
+        raise _Unusable(no_hook(f"{key}.hook"))
+    cls = _find(given, f"{key}.hook", offers)
     config = _configure(cls, table, settings, key)
     try:
         hook = cls(name, config, default_name_format=settings.default_name_format)

@@ -171,6 +171,15 @@ def test_show_is_what_takes_effect_without_secrets(svcctl: "Svcctl", site: Path)
     assert "# title = (not set)\n" in result.stdout
 
 
+@pytest.mark.parametrize("table", ["", 'hook = ""\n', "hook = 1\n"])
+def test_a_service_without_a_hook_is_said_once(svcctl: "Svcctl", folder: Path, table: str) -> None:
+    (folder / "svcctl.toml").write_text(f'[services.idp]\n{table}base_url = "http://x"\n')
+    said = svcctl("config", "check")
+    assert said.exit_code == 78
+    assert "defect" not in said.stderr
+    assert said.stdout.count("services.idp.hook: ") == 1
+
+
 def test_a_password_with_a_slash_in_a_url_is_not_told(svcctl: "Svcctl", folder: Path) -> None:
     (folder / "svcctl.toml").write_text('database = "postgresql://me:hun/ter2@db/x"\n')
     shown = svcctl("config", "show")
