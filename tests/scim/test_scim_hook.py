@@ -165,6 +165,21 @@ def test_an_answer_to_a_change_that_is_not_one_is_no_yes(
     )
 
 
+def test_an_empty_yes_to_a_delete_is_looked_at(
+    club: "Site", svcctl: "Svcctl", idp: "Idp", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "FIRST_PAUSE", 0.01)
+    club.configure(CONFIG.format(base=idp.base) + 'removal = "delete"\n')
+    svcctl("groups", "remove", "corp", "ada", "--no-sync")
+    for nth in range(1, lane.ATTEMPTS + 1):
+        idp.proxy.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "DELETE", nth=nth)
+    assert svcctl("sync", "--all").exit_code == 1
+    assert "ada" in truth(idp)[0]
+    idp.proxy.reset()
+    assert svcctl("retry").exit_code == 0
+    assert "ada" not in truth(idp)[0]
+
+
 def elsewhere(club: "Site", base: str, **http: str) -> None:
     """The same service at another address."""
     settings = "".join(f'{key} = "{value}", ' for key, value in http.items())

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from svcctl.errors import Conflict, Denied, Incomplete, ManagerError, Transient
+from svcctl.errors import Conflict, Denied, Incomplete, ManagerError, NotFound, Transient
 from svcctl.http.client import Answer, HttpClient
 from svcctl.http.scim.discovery import Features, Schema, features, schemas
 from svcctl.http.scim.resource import Resource, same
@@ -211,11 +211,18 @@ class ScimClient:
         return self._shown(answer, endpoint, id_)
 
     def delete(self, endpoint: str, id_: str) -> None:
-        """Raises NotFound when it is gone already."""
+        """Raises NotFound when it is gone already.
+
+        A yes is 204 (RFC 7644, 3.6); any other, as of somebody in between, is looked at.
+        """
         answer = self._ask("DELETE", _path(endpoint, id_), one=True)
-        if answer.body.strip():
-            # A login page is no yes.
-            answer.json()
+        if answer.status == 204:
+            return
+        try:
+            self.get(endpoint, id_, patient=True)
+        except NotFound:
+            return
+        raise Transient(f"{answer.source}: {answer.status}, and /{endpoint}/{id_} is still there")
 
     def changed(
         self, endpoint: str, id_: str, change: Callable[[Resource], Resource | None]
