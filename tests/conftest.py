@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from svcctl.cli import main
+from svcctl.config import secrets
 from svcctl.config.load import load
 from svcctl.store.database import Database
 from svcctl.store.migrate import upgrade
@@ -87,6 +88,12 @@ class _Statements(dict[Any, Any]):
 
     def __setitem__(self, key: Any, compiled: Any) -> None:
         super().__setitem__((key[0].name, *key[1:]), compiled)
+
+
+@pytest.fixture(autouse=True)
+def _a_command_of_its_own() -> None:
+    """A process fetches the secrets of one command; what other tests fetched is no secret here."""
+    secrets._FETCHED.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)
